@@ -1,0 +1,217 @@
+"""FrameCache: memory-mapped arrays of a whole store, one row per frame, that training reads windows from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from simworld.data import files
+from simworld.data.store import EpisodeStore
+from simworld.episode import Episode, EpisodeSpec
+
+NEVER = 2**30  # steps to an event that does not come
+VERSION = 1
+GROUPS = ("frames", "outcomes", "steps_to_event", "value_at_event")
+
+
+@dataclass(frozen=True)
+class FrameCache:
+    """F rows, one per frame; an episode of t steps owns t + 1 rows, and per-step arrays close with zero or NaN.
+
+    frames          {camera: uint8 (F, h, w, 3)}
+    actions         float32 (F, a)
+    reward          float32 (F,)
+    terminated      bool (F,)
+    outcomes        {name: float32 (F,)}
+    state           float32 (F, s)
+    steps_left      int64 (F,), steps of the episode after this one; -1 at its last frame
+    steps_to_event  {event: int64 (F,)}, 0 where it happens at this step, NEVER where it does not come
+    value_at_event  {scalar or category with `given`: float32 (F,)}, its value at the next such event, else NaN
+    first_row       int64 (episodes,)
+    num_steps       int64 (episodes,)
+    """
+
+    spec: EpisodeSpec
+    path: Path
+    frames: dict[str, NDArray[np.uint8]]
+    actions: NDArray[np.float32]
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    outcomes: dict[str, NDArray[np.float32]]
+    state: NDArray[np.float32]
+    steps_left: NDArray[np.int64]
+    steps_to_event: dict[str, NDArray[np.int64]]
+    value_at_event: dict[str, NDArray[np.float32]]
+    first_row: NDArray[np.int64]
+    num_steps: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, store: EpisodeStore) -> FrameCache:
+        """The cache of a store, built where it is absent or older than the episodes."""
+        if len(store) == 0:
+            raise ValueError(f"{store.path} holds no episode; record some with `simworld collect`")
+        key = _fingerprint(store)
+        path = store.path / "cache" / key
+        if not path.is_dir():
+            with _lock(store.path / "cache"):
+                if not path.is_dir():
+                    _build(store, path)
+        return cls._open(store.spec, path)
+
+    @classmethod
+    def _open(cls, spec: EpisodeSpec, path: Path) -> FrameCache:
+        read = {name: _map(path / f"{name}.npy") for name in _names(spec)}
+        fields: dict[str, Any] = {group: {} for group in GROUPS}
+        for name, array in read.items():
+            group, _, member = name.partition(".")
+            if member:
+                fields[group][member] = array
+            else:
+                fields[name] = array
+        return cls(spec=spec, path=path, **fields)
+
+
+def _names(spec: EpisodeSpec) -> list[str]:
+    """Every array of a cache; a group's member is written group.member."""
+    events = [o.name for o in spec.outcomes if o.kind == "event"]
+    return [
+        *(f"frames.{c}" for c in spec.cameras),
+        *(f"outcomes.{o.name}" for o in spec.outcomes),
+        *(f"steps_to_event.{e}" for e in events),
+        *(f"value_at_event.{o.name}" for o in spec.outcomes if o.given),
+        *("actions", "reward", "terminated", "state", "steps_left", "first_row", "num_steps"),
+    ]
+
+
+def _map(path: Path) -> NDArray[Any]:
+    try:
+        # A plain view: indexing np.memmap itself pays for a Python call on each slice.
+        return np.asarray(np.load(path, mmap_mode="r"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can not be read ({error}): delete {path.parent}, it will be built again") from error
+
+
+def _fingerprint(store: EpisodeStore) -> str:
+    """Changes when episodes are added or rewritten."""
+    parts: list[Any] = [VERSION, store.spec.to_json(), len(store)]
+    for index in range(len(store)):
+        for path in store.paths(index):
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise files.damaged(path, error) from error
+            parts.append((stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One builder at a time; the others wait and then find the work done. A killed builder frees it."""
+    import fcntl  # absent on Windows, where the rest of this module still reads caches
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(store: EpisodeStore, path: Path) -> None:
+    """Decode every episode into arrays beside `path`, then move them there whole; older caches are deleted."""
+    for leftover in path.parent.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        arrays = _allocate(store, temporary)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(
+                pool.map(
+                    lambda i: _fill(arrays, store.episode(i), store.spec, int(arrays["first_row"][i])),
+                    range(len(store)),
+                )
+            )
+        for array in arrays.values():
+            array.flush()
+        os.replace(temporary, path)
+    except OSError as error:
+        raise files.explained(error, path) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _allocate(store: EpisodeStore, folder: Path) -> dict[str, np.memmap]:
+    spec = store.spec
+    num_steps = np.array([store.num_steps(i) for i in range(len(store))], np.int64)
+    rows = int((num_steps + 1).sum())
+    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "actions": (np.float32, (rows, spec.action.size)),
+        "terminated": (np.bool_, (rows,)),
+        "state": (np.float32, (rows, len(spec.state_names))),
+        "steps_left": (np.int64, (rows,)),
+        "first_row": (np.int64, num_steps.shape),
+        "num_steps": (np.int64, num_steps.shape),
+    }
+    arrays = {}
+    for name in _names(spec):
+        group, _, member = name.partition(".")
+        dtype, shape = shapes.get(name, (np.float32, (rows,)))
+        if group == "frames":
+            dtype, shape = np.uint8, (rows, *spec.cameras[member], 3)
+        elif group == "steps_to_event":
+            dtype = np.int64
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size == 0:
+            np.save(folder / f"{name}.npy", np.zeros(shape, dtype))
+            continue
+        arrays[name] = open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with open(folder / f"{name}.npy", "rb+") as file:
+                # Claims the space now: writing to a sparse map on a full disk would kill the process.
+                os.posix_fallocate(file.fileno(), 0, os.path.getsize(file.name))
+    arrays["num_steps"][:] = num_steps
+    arrays["first_row"][:] = np.concatenate([[0], np.cumsum(num_steps + 1)[:-1]])
+    return arrays
+
+
+def _fill(arrays: dict[str, np.memmap], episode: Episode, spec: EpisodeSpec, first: int) -> None:
+    """Write the rows of one episode."""
+    t = episode.num_steps
+    steps, rows = slice(first, first + t), slice(first, first + t + 1)
+    for camera, frames in episode.frames.items():
+        arrays[f"frames.{camera}"][rows] = frames
+    arrays["actions"][steps] = episode.actions
+    arrays["reward"][steps] = episode.reward
+    arrays["terminated"][steps] = episode.terminated
+    arrays["steps_left"][rows] = np.arange(t - 1, -2, -1)
+    if episode.state.shape[1]:
+        arrays["state"][rows] = episode.state
+    for outcome in spec.outcomes:
+        arrays[f"outcomes.{outcome.name}"][rows] = np.append(episode.outcomes[outcome.name], np.nan)
+        if outcome.kind == "event":
+            to_event, _ = _next_event(episode.outcomes[outcome.name])
+            arrays[f"steps_to_event.{outcome.name}"][rows] = np.append(to_event, NEVER)
+        if outcome.given:
+            _, at = _next_event(episode.outcomes[outcome.given])
+            values = np.append(episode.outcomes[outcome.name], np.nan)
+            arrays[f"value_at_event.{outcome.name}"][rows] = np.append(values[at], np.nan)
+
+
+def _next_event(happens: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per step (t,): steps to the next event at or after it (else NEVER), and that event's index (else t)."""
+    t = len(happens)
+    index = np.where(happens > 0.5, np.arange(t), t)
+    at = np.minimum.accumulate(index[::-1])[::-1]
+    return np.where(at < t, at - np.arange(t), NEVER), at
