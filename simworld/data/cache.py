@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +63,8 @@ class FrameCache:
         key = _fingerprint(store)
         path = store.path / "cache" / key
         if not path.is_dir():
-            with _lock(store.path / "cache"):
+            # One builds, the others wait and then find the work done.
+            with files.locked(store.path / "cache/lock"):
                 if not path.is_dir():
                     _build(store, path)
         return cls._open(store.spec, path)
@@ -114,17 +113,6 @@ def _fingerprint(store: EpisodeStore) -> str:
                 raise files.damaged(path, error) from error
             parts.append((stat.st_size, stat.st_mtime_ns))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One builder at a time; the others wait and then find the work done. A killed builder frees it."""
-    import fcntl  # absent on Windows, where the rest of this module still reads caches
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(store: EpisodeStore, path: Path) -> None:

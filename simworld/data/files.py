@@ -6,6 +6,9 @@ import errno
 import io
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,23 @@ def explained(error: OSError, path: Path) -> OSError:
     return OSError(
         f"the disk is full: {path} was not written; free some space and run again, everything written before is kept"
     )
+
+
+@contextmanager
+def locked(path: Path, refusal: str | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on `path`, which a killed holder frees too.
+
+    Where another process holds it: waits, or with `refusal` raises ValueError with that sentence.
+    """
+    import fcntl  # absent on Windows, where stores can still be read
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+        except BlockingIOError as error:
+            raise ValueError(refusal) from error
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -70,3 +90,12 @@ def damaged(path: Path, error: Exception | str) -> ValueError:
     """The one sentence for a file that can not be read."""
     what = "is missing" if isinstance(error, FileNotFoundError) else f"can not be read ({str(error).splitlines()[0]})"
     return ValueError(f"{path} {what}: restore it from a copy, or delete the store and record it again")
+
+
+def sweep(root: Path) -> None:
+    """Delete what killed writers left under `root`; only for who holds the lock on it."""
+    for leftover in list(root.rglob(".*.tmp")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)

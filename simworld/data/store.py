@@ -66,14 +66,16 @@ class EpisodeStore:
     ) -> EpisodeStore:
         """Begin an empty store; ValueError where the folder already holds something."""
         root = Path(path)
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and any(not entry.name.startswith(".") for entry in root.iterdir()):
             raise ValueError(f"{root} is not empty; choose another folder, or open it with EpisodeStore(path)")
         bad = [n for n in [*spec.cameras, *(o.name for o in spec.outcomes)] if not re.fullmatch(r"[\w.-]+", n)]
         if bad:
             raise ValueError(f"{bad[0]!r} can not name a file or column; use letters, digits, '_', '-' and '.'")
-        files.write_json(root / "meta/info.json", layout.info(spec, []))
+        begun = root / f".meta.{os.getpid()}.tmp"
+        files.write_json(begun / "info.json", layout.info(spec, []))
         about = {"version": VERSION, "spec": spec.to_json(), "recipe": dict(recipe or {})}
-        files.write_json(root / "meta/simworld.json", about)
+        files.write_json(begun / "simworld.json", about)
+        os.replace(begun, root / "meta")
         return cls(root)
 
     def __len__(self) -> int:
@@ -160,12 +162,20 @@ class EpisodeStore:
         files.write_json(self.path / "meta/stats.json", layout.pooled_statistics(rows))
         files.write_json(self.path / "meta/info.json", layout.info(self.spec, rows))
         staging = self.path / "staging"
-        if staging.is_dir() and not any(staging.iterdir()):
-            staging.rmdir()
+        if staging.is_dir():
+            for folder in staging.glob("[0-9]*"):
+                if int(folder.name) < len(self):  # staged again by a worker that outlived its parent
+                    shutil.rmtree(folder)
+            if not any(staging.iterdir()):
+                staging.rmdir()
 
     def num_steps(self, index: int) -> int:
         """Steps of an episode, without reading it."""
         return self._row(index)["length"] - 1
+
+    def has_event(self, index: int, event: str) -> bool:
+        """Whether a declared event happens in an episode, without reading it."""
+        return self._row(index)[f"stats/outcome.{event}/max"][0] > 0.5
 
     def episode(self, index: int) -> Episode:
         """Read an episode as it was written; ValueError naming the file where one is missing or damaged."""
