@@ -1,0 +1,262 @@
+"""The MuJoCo model: one planar body per actor of a fixed pool, barrier pieces, scenery meshes and the camera rig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from simworld.scenario import BODIES
+
+# How many actors of each class can be on the road at the same time.
+POOL = {"car": 6, "van": 2, "bus": 1, "truck": 2, "tank": 2, "motorcycle": 2, "cyclist": 2, "pedestrian": 3}
+CAMERAS = ("front", "left", "right", "rear", "chase", "overhead")
+# Scenery meshes and the most triangles each may hold.
+MESHES = {
+    "asphalt": 200,
+    "marks": 1000,
+    "divider": 300,
+    "kerb": 840,
+    "barrier": 840,
+    "foliage": 900,
+    "trunk": 700,
+    "building": 300,
+}
+NUM_BARRIER_PIECES = 24
+BARRIER_PIECE_M = 6.0
+HIDDEN_GROUP = 5  # geoms of groups above 2 are not drawn
+
+DARK = "0.08 0.08 0.1 1"
+GLASS = "0.16 0.2 0.26 1"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One drawn box, cylinder or ellipsoid of an actor; `paint` parts take the seed's colour, `brake` parts light up."""
+
+    shape: str
+    pos: tuple[float, float, float]
+    size: tuple[float, ...]
+    role: str = "paint"  # paint, brake, head, or an rgba string
+
+
+def _wheels(x: float, y: float, r: float) -> list[Part]:
+    return [Part("box", (sx * x, 0.0, r), (r, y, r), DARK) for sx in (1, -1)]
+
+
+def _lights(length: float, width: float, z: float, half_w: float, half_h: float) -> list[Part]:
+    x, y = length / 2 + 0.01, width / 2 - half_w - 0.04
+    tail = [Part("box", (-x, s * y, z), (0.05, half_w, half_h), "brake") for s in (1, -1)]
+    return tail + [Part("box", (x, s * y, z - 0.05), (0.05, half_w * 0.8, half_h * 0.7), "head") for s in (1, -1)]
+
+
+def _rider(z: float, torso: str) -> list[Part]:
+    return [
+        Part("box", (-0.1, 0, z + 0.3), (0.2, 0.25, 0.35), torso),
+        Part("ellipsoid", (0.0, 0, z + 0.82), (0.17, 0.16, 0.18), "0.9 0.75 0.6 1"),
+    ]
+
+
+# Visible shapes; the physical box of every class comes from simworld.scenario.BODIES.
+PARTS: dict[str, list[Part]] = {
+    "car": [
+        Part("box", (0, 0, 0.62), (2.25, 0.9, 0.34)),
+        Part("box", (-0.25, 0, 1.2), (1.2, 0.78, 0.28), GLASS),
+        Part("box", (-0.3, 0, 1.46), (0.95, 0.74, 0.05)),
+        *_wheels(1.4, 0.92, 0.32),
+        *_lights(4.5, 1.8, 0.72, 0.27, 0.16),
+    ],
+    "van": [
+        Part("box", (-0.3, 0, 1.35), (2.45, 1.0, 0.95)),
+        Part("box", (2.4, 0, 0.85), (0.35, 0.96, 0.45)),
+        Part("box", (2.1, 0, 1.75), (0.2, 0.9, 0.35), GLASS),
+        *_wheels(1.8, 1.02, 0.36),
+        *_lights(5.5, 2.0, 0.95, 0.2, 0.3),
+    ],
+    "bus": [
+        Part("box", (0, 0, 1.75), (6.0, 1.27, 1.35)),
+        Part("box", (0, 0, 2.2), (5.6, 1.3, 0.45), GLASS),
+        Part("box", (5.9, 0, 2.0), (0.15, 1.15, 0.75), GLASS),
+        Part("box", (-5.9, 0, 2.3), (0.15, 1.1, 0.4), GLASS),
+        *_wheels(3.8, 1.29, 0.48),
+        *_lights(12.0, 2.55, 0.9, 0.3, 0.25),
+    ],
+    "truck": [
+        Part("box", (-1.0, 0, 2.05), (3.5, 1.25, 1.35), "0.86 0.86 0.84 1"),
+        Part("box", (3.5, 0, 1.6), (0.95, 1.2, 1.2)),
+        Part("box", (4.3, 0, 2.1), (0.2, 1.05, 0.45), GLASS),
+        Part("box", (0, 0, 0.55), (4.2, 1.0, 0.2), DARK),
+        *_wheels(3.0, 1.25, 0.5),
+        *_lights(9.0, 2.5, 0.95, 0.3, 0.25),
+    ],
+    "tank": [
+        Part("box", (0, 0, 1.15), (3.75, 1.2, 0.5)),
+        Part("box", (0, 1.5, 0.65), (3.85, 0.35, 0.6), "0.13 0.14 0.1 1"),
+        Part("box", (0, -1.5, 0.65), (3.85, 0.35, 0.6), "0.13 0.14 0.1 1"),
+        Part("cylinder", (-0.3, 0, 2.1), (1.35, 0.45)),
+        Part("box", (2.9, 0, 2.1), (2.2, 0.12, 0.12), "0.2 0.22 0.12 1"),
+        *_lights(7.5, 2.4, 1.2, 0.2, 0.18),
+    ],
+    "motorcycle": [
+        Part("box", (0, 0, 0.65), (0.75, 0.17, 0.22)),
+        Part("box", (0.8, 0, 0.35), (0.3, 0.08, 0.35), DARK),
+        Part("box", (-0.8, 0, 0.35), (0.3, 0.08, 0.35), DARK),
+        *_rider(0.75, "0.12 0.12 0.16 1"),
+        Part("box", (-1.05, 0, 0.8), (0.05, 0.2, 0.12), "brake"),
+        Part("box", (1.0, 0, 0.9), (0.05, 0.14, 0.1), "head"),
+    ],
+    "cyclist": [
+        Part("box", (0, 0, 0.6), (0.55, 0.05, 0.08)),
+        Part("cylinder", (0.6, 0, 0.34), (0.34, 0.05), DARK),
+        Part("cylinder", (-0.6, 0, 0.34), (0.34, 0.05), DARK),
+        *_rider(0.75, "0.95 0.9 0.1 1"),
+    ],
+    "pedestrian": [
+        Part("box", (0, 0, 0.42), (0.16, 0.22, 0.42), "0.12 0.14 0.3 1"),
+        Part("box", (0, 0, 1.15), (0.2, 0.32, 0.34)),
+        Part("ellipsoid", (0, 0, 1.63), (0.17, 0.16, 0.17), "0.9 0.75 0.6 1"),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The compiled model and where its pieces are; body i has joints (x, y, yaw) at qpos[3 i : 3 i + 3], 0 is the ego."""
+
+    model: mujoco.MjModel
+    kinds: tuple[str, ...]
+    hull_geom: np.ndarray  # (n,) collision box of every actor
+    geoms: tuple[np.ndarray, ...]  # drawn geoms of every actor
+    paint_geoms: tuple[np.ndarray, ...]
+    brake_geoms: tuple[np.ndarray, ...]
+    barrier_geom: np.ndarray  # (NUM_BARRIER_PIECES,)
+
+
+def _number(*values: float) -> str:
+    return " ".join(f"{v:.5g}" for v in values)
+
+
+def _actor_xml(index: int, kind: str, cameras: str) -> str:
+    b = BODIES[kind]
+    izz = b.mass_kg * (b.length_m**2 + b.width_m**2) / 12.0
+    rows = [
+        f'<body name="actor{index}"><inertial pos="0 0 0" mass="{b.mass_kg}" diaginertia="{_number(izz, izz, izz)}"/>',
+        '<joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0"/><joint type="hinge" axis="0 0 1"/>',
+        # The hull is much taller than any overlap in the plane, so contact normals always lie in the plane.
+        f'<geom name="hull{index}" class="hull" size="{_number(b.length_m / 2, b.width_m / 2, 20.0)}"/>',
+    ]
+    for k, part in enumerate(PARTS[kind]):
+        euler = ' euler="90 0 0"' if part.shape == "cylinder" and kind == "cyclist" else ""
+        role = part.role if part.role in ("paint", "brake", "head") else "fixed"
+        rgba = part.role if role == "fixed" else "0.5 0.5 0.52 1"
+        material = {"brake": "lamp", "head": "plain"}.get(role, "plain")
+        rows.append(
+            f'<geom name="{role}{index}_{k}" class="drawn" type="{part.shape}" pos="{_number(*part.pos)}"'
+            f' size="{_number(*part.size)}" rgba="{rgba}" material="{material}"{euler}/>'
+        )
+    return "\n".join(rows) + cameras + "</body>"
+
+
+def _camera_xml(ego_kind: str) -> str:
+    """Cameras ride on the ego's skin so that its own body never fills the frame."""
+    b = BODIES[ego_kind]
+    nose, side, eye = b.length_m / 2 - 0.3, b.width_m / 2 + 0.02, max(1.35, 0.75 * b.height_m)
+    pitch = np.radians(5.3)  # puts the horizon at about 40 % of the frame from the top
+    up, ahead = np.cos(pitch), np.sin(pitch)
+    rows = [
+        ("front", (nose, 0, eye), (0, -1, 0, ahead, 0, up), 50),
+        ("left", (0.3, side, eye), (1, 0, 0, 0, ahead, up), 65),
+        ("right", (0.3, -side, eye), (-1, 0, 0, 0, -ahead, up), 65),
+        ("rear", (-b.length_m / 2 + 0.3, 0, eye), (0, 1, 0, -ahead, 0, up), 50),
+        ("chase", (-b.length_m / 2 - 7.0, 0, b.height_m + 2.4), (0, -1, 0, 0.25, 0, 0.968), 52),
+        ("overhead", (8.0, 0, 48.0), (0, -1, 0, 1, 0, 0), 52),
+    ]
+    return "".join(
+        f'<camera name="{name}" pos="{_number(*pos)}" xyaxes="{_number(*axes)}" fovy="{fovy}"/>'
+        for name, pos, axes, fovy in rows
+    )
+
+
+def _mesh_xml(name: str, triangles: int) -> str:
+    """A stand-in of the right capacity; the scenery module overwrites its vertices."""
+    i = np.arange(3 * triangles, dtype=np.float64)
+    vertex = np.stack([np.sin(i), np.cos(1.7 * i), i * 1e-3], axis=1)
+    flat = " ".join(f"{v:.4f}" for v in vertex.ravel())
+    normal = " ".join(["0 0 1"] * (3 * triangles))
+    face = " ".join(str(k) for k in range(3 * triangles))
+    return f'<mesh name="{name}" vertex="{flat}" normal="{normal}" face="{face}" inertia="shell"/>'
+
+
+def build_rig(ego_kind: str = "car") -> Rig:
+    """Compile the model: the ego (body 0), the pool of traffic, barrier pieces, scenery meshes and cameras."""
+    kinds = (ego_kind, *(kind for kind, n in POOL.items() for _ in range(n)))
+    actors = "\n".join(_actor_xml(i, kind, _camera_xml(ego_kind) if i == 0 else "") for i, kind in enumerate(kinds))
+    meshes = "\n".join(_mesh_xml(name, n) for name, n in MESHES.items())
+    mesh_geoms = "\n".join(
+        f'<geom name="{name}" class="drawn" type="mesh" mesh="{name}" material="plain"/>' for name in MESHES
+    )
+    pieces = "\n".join(
+        f'<body name="barrier{i}" mocap="true"><geom name="piece{i}" class="hull"'
+        f' size="{_number(BARRIER_PIECE_M / 2, 0.2, 20.0)}"/></body>'
+        for i in range(NUM_BARRIER_PIECES)
+    )
+    xml = f"""
+<mujoco model="driving">
+  <option timestep="0.01" gravity="0 0 0" cone="elliptic"><flag eulerdamp="disable"/></option>
+  <size memory="8M"/>
+  <statistic extent="100" center="0 0 0"/>
+  <visual>
+    <global offwidth="64" offheight="64"/>
+    <quality shadowsize="0" offsamples="0"/>
+    <map znear="0.003" zfar="6" fogstart="1" fogend="3"/>
+    <headlight ambient="0.4 0.4 0.4" diffuse="0 0 0" specular="0 0 0"/>
+  </visual>
+  <default>
+    <!-- A stiff damper against a soft spring: bodies share one velocity within some 10 ms and hardly bounce. -->
+    <default class="hull"><geom type="box" group="4" condim="3" friction="0.3 0 0" solref="-150 -250"
+      solimp="0.98 0.98 0.001"/></default>
+    <default class="drawn"><geom contype="0" conaffinity="0" group="1"/></default>
+  </default>
+  <asset>
+    <material name="plain" specular="0" shininess="0"/>
+    <material name="lamp" specular="0" shininess="0" emission="0.9"/>
+    <texture name="sky" type="skybox" builtin="flat" rgb1="0.5 0.6 0.8" width="16" height="96"/>
+    {meshes}
+  </asset>
+  <worldbody>
+    <light name="sun" directional="true" dir="0.4 0.3 -0.85" diffuse="0.6 0.6 0.6" ambient="0 0 0" specular="0 0 0"
+      castshadow="false"/>
+    <geom name="ground" class="drawn" type="box" size="900 900 0.5" pos="0 0 -0.55" material="plain"/>
+    {mesh_geoms}
+    {pieces}
+    {actors}
+  </worldbody>
+</mujoco>"""
+    model = mujoco.MjModel.from_xml_string(xml)
+    _free_meshes(model)
+    names = [model.geom(g).name for g in range(model.ngeom)]
+
+    def of(prefixes: tuple[str, ...], index: int) -> np.ndarray:
+        return np.array([g for g, n in enumerate(names) if any(n.startswith(f"{p}{index}_") for p in prefixes)], int)
+
+    n = len(kinds)
+    return Rig(
+        model=model,
+        kinds=kinds,
+        hull_geom=np.array([names.index(f"hull{i}") for i in range(n)]),
+        geoms=tuple(of(("paint", "brake", "head", "fixed"), i) for i in range(n)),
+        paint_geoms=tuple(of(("paint",), i) for i in range(n)),
+        brake_geoms=tuple(of(("brake",), i) for i in range(n)),
+        barrier_geom=np.array([names.index(f"piece{i}") for i in range(NUM_BARRIER_PIECES)]),
+    )
+
+
+def _free_meshes(model: mujoco.MjModel) -> None:
+    """Undo the compiler's recentring, so that mesh vertices are world coordinates."""
+    for name in MESHES:
+        g = model.geom(name).id
+        model.geom_pos[g] = 0.0
+        model.geom_quat[g] = (1.0, 0.0, 0.0, 0.0)
+        model.geom_sameframe[g] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
+    model.mesh_vert[:] = 0.0

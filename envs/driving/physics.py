@@ -1,0 +1,212 @@
+"""Planar vehicle physics: tyre forces for every actor, MuJoCo contacts between them, impulses on the ego."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from simworld.scenario import BODIES
+
+from .bodies import BARRIER_PIECE_M, NUM_BARRIER_PIECES, Rig
+from .road import RoadLayout
+
+Array = NDArray[np.float64]
+
+GRIP_MPS2 = 8.5  # what tyres hold, about 0.87 g
+STATIC = -1  # partner index of a barrier
+_PARK_M = -5000.0  # where absent actors wait
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_IMPACT_S = 0.12  # an impact is over after this time; the rest is sliding
+
+
+@dataclass
+class Impact:
+    """What the ego felt from one partner: impulse vector in N s (world) and where it was hit (ego frame, m)."""
+
+    impulse_ns: Array = field(default_factory=lambda: np.zeros(2))
+    point_m: Array = field(default_factory=lambda: np.zeros(2))
+    samples: int = 0
+
+
+@dataclass
+class Contacts:
+    """Contacts of one step: ego's impacts by partner (actor index or STATIC) and the actors that touched anything."""
+
+    ego: dict[int, Impact] = field(default_factory=dict)
+    touched: set[int] = field(default_factory=set)
+
+
+class Physics:
+    """Holds the MuJoCo state; commands are per actor: acceleration along its heading and path curvature."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.model = rig.model
+        self.data = mujoco.MjData(rig.model)
+        n = len(rig.kinds)
+        self.mass_kg = np.array([BODIES[k].mass_kg for k in rig.kinds])
+        self.length_m = np.array([BODIES[k].length_m for k in rig.kinds])
+        self.width_m = np.array([BODIES[k].width_m for k in rig.kinds])
+        self._izz = self.mass_kg * (self.length_m**2 + self.width_m**2) / 12.0
+        self.accel_cmd = np.zeros(n)
+        self.curvature_cmd = np.zeros(n)
+        self.active = np.zeros(n, bool)
+        self._hull_owner = {int(g): i for i, g in enumerate(rig.hull_geom)}
+        self._hull_owner |= {int(g): STATIC for g in rig.barrier_geom}
+
+    @property
+    def pose(self) -> Array:
+        """(n, 3) x, y, heading of every actor."""
+        return self.data.qpos.reshape(-1, 3)
+
+    @property
+    def velocity(self) -> Array:
+        """(n, 3) vx, vy in the world frame and yaw rate of every actor."""
+        return self.data.qvel.reshape(-1, 3)
+
+    def forward_speed(self) -> Array:
+        """(n,) speed along each actor's own heading."""
+        psi, v = self.pose[:, 2], self.velocity
+        return np.cos(psi) * v[:, 0] + np.sin(psi) * v[:, 1]
+
+    def clear(self) -> None:
+        """Take every actor off the road and set the clock to zero."""
+        mujoco.mj_resetData(self.model, self.data)
+        for i in range(len(self.mass_kg)):
+            self.remove(i)
+        self.data.mocap_pos[:, 0] = _PARK_M
+        self.data.mocap_pos[:, 1] = _PARK_M
+
+    def place(self, i: int, x_m: float, y_m: float, heading_rad: float, speed_mps: float) -> None:
+        """Put actor i on the road, moving along its heading."""
+        self.active[i] = True
+        self.pose[i] = (x_m, y_m, heading_rad)
+        self.velocity[i] = (speed_mps * np.cos(heading_rad), speed_mps * np.sin(heading_rad), 0.0)
+        self.accel_cmd[i] = self.curvature_cmd[i] = 0.0
+
+    def remove(self, i: int) -> None:
+        """Take actor i off the road."""
+        self.active[i] = False
+        self.pose[i] = (_PARK_M - 30.0 * i, _PARK_M, 0.0)
+        self.velocity[i] = 0.0
+        self.accel_cmd[i] = self.curvature_cmd[i] = 0.0
+
+    def move_barriers(self, layout: RoadLayout, s_m: float) -> None:
+        """Lay the barrier pieces along the road's walls around `s_m`."""
+        half = NUM_BARRIER_PIECES // 2
+        base = np.floor(s_m / BARRIER_PIECE_M) * BARRIER_PIECE_M
+        s = base + BARRIER_PIECE_M * (np.arange(half) - half // 2 + 0.5)
+        walls = ((layout.left_barrier, layout.left_edge_m + 0.2), (layout.right_barrier, layout.right_edge_m - 0.2))
+        for k, (present, d) in enumerate(walls):
+            if not present:
+                continue
+            rows = slice(k * half, (k + 1) * half)
+            psi = layout.line.heading(s)
+            self.data.mocap_pos[rows, :2] = layout.line.point(s, np.full(half, d))
+            self.data.mocap_quat[rows] = np.stack([np.cos(psi / 2), 0 * psi, 0 * psi, np.sin(psi / 2)], axis=1)
+
+    def advance(self, dt_s: float, near_wall: bool) -> Contacts:
+        """Simulate dt_s under the present commands, finely where something could touch (`near_wall`: a barrier)."""
+        contacts = Contacts()
+        substep_s = 0.002 if near_wall or self._crowded(dt_s) else 0.01
+        self._run(dt_s, substep_s, contacts)
+        return contacts
+
+    def finish_impact(self, partner: int) -> Array:
+        """Impulse (2,) in N s still to come from an impact that began in this step; the state is left as it was.
+
+        An impact lasts some tens of milliseconds and may straddle two steps, but belongs to the step it began in.
+        """
+        before = self.snapshot()
+        contacts = Contacts()
+        self._run(_IMPACT_S, 0.002, contacts)
+        self.restore(before)
+        return contacts.ego.get(partner, Impact()).impulse_ns
+
+    def snapshot(self) -> dict[str, Any]:
+        """The full state, independent of later steps."""
+        state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, state, _STATE)
+        return {
+            "state": state,
+            "mocap": (self.data.mocap_pos.copy(), self.data.mocap_quat.copy()),
+            "warmstart": self.data.qacc_warmstart.copy(),
+            "commands": (self.accel_cmd.copy(), self.curvature_cmd.copy(), self.active.copy()),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot."""
+        mujoco.mj_setState(self.model, self.data, snapshot["state"], _STATE)
+        self.data.mocap_pos[:], self.data.mocap_quat[:] = snapshot["mocap"]
+        self.data.qacc_warmstart[:] = snapshot["warmstart"]
+        self.accel_cmd[:], self.curvature_cmd[:], self.active[:] = snapshot["commands"]
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def _crowded(self, dt_s: float) -> bool:
+        """Whether anything could touch within the step, so that it needs fine substeps."""
+        if self.data.ncon > 0:
+            return True
+        on = np.flatnonzero(self.active)
+        if len(on) < 2:
+            return False
+        xy, v = self.pose[on, :2], self.velocity[on, :2]
+        reach = 0.5 * np.hypot(self.length_m[on], self.width_m[on])
+        gap = np.linalg.norm(xy[:, None] - xy[None], axis=-1) - reach[:, None] - reach[None]
+        closing = np.linalg.norm(v[:, None] - v[None], axis=-1) * dt_s
+        np.fill_diagonal(gap, np.inf)
+        return bool((gap < closing + 0.2).any())
+
+    def _run(self, dt_s: float, substep_s: float, contacts: Contacts) -> None:
+        self.model.opt.timestep = substep_s
+        for _ in range(round(dt_s / substep_s)):
+            self._apply_forces(substep_s)
+            mujoco.mj_step(self.model, self.data)
+            if self.data.ncon:
+                self._collect(substep_s, contacts)
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def _apply_forces(self, dt_s: float) -> None:
+        """A friction-limited bicycle: tyres follow the commanded curvature and stop sideways sliding, up to the grip."""
+        v, psi = self.velocity, self.pose[:, 2]
+        cos, sin = np.cos(psi), np.sin(psi)
+        ahead, side = cos * v[:, 0] + sin * v[:, 1], cos * v[:, 1] - sin * v[:, 0]
+        # Brakes and rolling resistance stop a wheel, never turn it backwards.
+        along = np.where(self.accel_cmd < 0.0, np.maximum(self.accel_cmd, -ahead / dt_s), self.accel_cmd)
+        along = np.where(ahead < -1e-3, np.minimum(6.0, -ahead / dt_s), along)
+        along = np.clip(along, -GRIP_MPS2, GRIP_MPS2)
+        across = v[:, 2] * ahead - side / 0.05
+        limit = np.sqrt(np.maximum(GRIP_MPS2**2 - along**2, 4.0))
+        across = np.clip(across, -limit, limit)
+        turn_limit = GRIP_MPS2 / np.maximum(np.abs(ahead), 1.0)
+        wanted = np.clip(ahead * self.curvature_cmd, -turn_limit, turn_limit)
+        twist = np.clip((wanted - v[:, 2]) / 0.08, -9.0, 9.0)
+        force = self.data.qfrc_applied.reshape(-1, 3)
+        on = self.active
+        force[:, 0] = np.where(on, self.mass_kg * (cos * along - sin * across), 0.0)
+        force[:, 1] = np.where(on, self.mass_kg * (sin * along + cos * across), 0.0)
+        force[:, 2] = np.where(on, self._izz * twist, 0.0)
+
+    def _collect(self, dt_s: float, contacts: Contacts) -> None:
+        """Add this substep's contact impulses; the contact force points from the first geom to the second."""
+        wrench = np.zeros(6)
+        x, y, psi = self.pose[0]
+        for k in range(self.data.ncon):
+            contact = self.data.contact[k]
+            first, second = (self._hull_owner[int(g)] for g in contact.geom)
+            contacts.touched |= {i for i in (first, second) if i != STATIC}
+            if 0 not in (first, second):
+                continue
+            mujoco.mj_contactForce(self.model, self.data, k, wrench)
+            force = (contact.frame.reshape(3, 3).T @ wrench[:3])[:2]
+            partner = second if first == 0 else first
+            impact = contacts.ego.setdefault(partner, Impact())
+            impact.impulse_ns += (force if second == 0 else -force) * dt_s
+            if impact.samples < 8:  # where the contact began, before the bodies slide along each other
+                dx, dy = contact.pos[0] - x, contact.pos[1] - y
+                here = np.array([np.cos(psi) * dx + np.sin(psi) * dy, np.cos(psi) * dy - np.sin(psi) * dx])
+                impact.point_m += here
+                impact.samples += 1

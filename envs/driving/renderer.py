@@ -1,0 +1,95 @@
+"""Camera pictures of the MuJoCo model: one off-screen context, any number of cameras, smooth edges by supersampling."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from .bodies import MESHES
+from .scenery import Look
+
+
+class Renderer:
+    """Draws named cameras of one model at one size (h, w)."""
+
+    def __init__(self, model: mujoco.MjModel, size: tuple[int, int], supersample: int) -> None:
+        self._model, self._size, self._scale = model, size, supersample
+        h, w = size[0] * supersample, size[1] * supersample
+        model.vis.global_.offwidth, model.vis.global_.offheight = w, h
+        self._gl = mujoco.GLContext(w, h)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZERONEAR
+        self._scene = mujoco.MjvScene(model, maxgeom=600)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = 1
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._option = mujoco.MjvOption()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._rect = mujoco.MjrRect(0, 0, w, h)
+        self._pixels = np.zeros((h, w, 3), np.uint8)
+
+    def set_look(self, look: Look) -> None:
+        """Take over an episode's sky, fog and lights."""
+        self._gl.make_current()
+        model, context = self._model, self._context
+        context.fogStart, context.fogEnd = look.fog_start_m, look.fog_end_m
+        context.fogRGBA[:] = (*look.sky_low, 1.0)
+        model.vis.headlight.ambient[:] = look.ambient
+        model.light_diffuse[0] = look.sun
+        for name, rgb in look.colours.items():
+            model.geom(name).rgba[:] = (*rgb, 1.0)
+        model.geom("ground").rgba[:] = (*look.ground, 1.0)
+        model.tex_data[:] = _sky(look).ravel()
+        mujoco.mjr_uploadTexture(model, context, 0)
+
+    def upload_scenery(self) -> None:
+        """Send the scenery meshes to the graphics context after they changed."""
+        self._gl.make_current()
+        for name in MESHES:
+            mujoco.mjr_uploadMesh(self._model, self._context, self._model.mesh(name).id)
+
+    def draw(self, data: mujoco.MjData, cameras: tuple[str, ...]) -> dict[str, NDArray[np.uint8]]:
+        """Pictures {camera: (h, w, 3)} of the present state."""
+        self._gl.make_current()
+        frames = {}
+        for k, name in enumerate(cameras):
+            self._camera.fixedcamid = self._model.camera(name).id
+            if k == 0:
+                mujoco.mjv_updateScene(
+                    self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+                )
+            else:
+                mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
+            mujoco.mjr_render(self._rect, self._scene, self._context)
+            mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+            frames[name] = self._shrink(self._pixels[::-1])
+        return frames
+
+    def _shrink(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        q = self._scale
+        if q == 1:
+            return pixels.copy()
+        total = np.zeros((*self._size, 3), np.uint16)
+        for i in range(q):
+            for j in range(q):
+                total += pixels[i::q, j::q]
+        return ((total + q * q // 2) // (q * q)).astype(np.uint8)
+
+    def close(self) -> None:
+        """Free the graphics context; drawing afterwards is an error."""
+        self._context.free()
+        self._gl.free()
+
+
+def _sky(look: Look) -> NDArray[np.uint8]:
+    """Skybox faces (6, 16, 16, 3): right, left, up, down, front, back, graded from horizon to zenith."""
+    low, top = np.array(look.sky_low), np.array(look.sky_top)
+    grade = np.clip(np.linspace(1.0, -1.0, 16), 0.0, 1.0)[:, None] ** 0.7
+    side = np.repeat((low + (top - low) * grade)[:, None], 16, axis=1)
+    faces = [side, side, np.broadcast_to(top, side.shape), np.broadcast_to(low, side.shape), side, side]
+    return (255 * np.clip(np.stack(faces), 0, 1)).astype(np.uint8)
