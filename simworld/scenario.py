@@ -7,6 +7,7 @@ times in seconds from the scenario's start. Readers convert into it; every world
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -63,10 +64,27 @@ class Track:
         columns = (self.pose[:, 0], self.pose[:, 1], heading, self.speed_mps)
         return np.array([np.interp(t_s, self.t_s, c) for c in columns])
 
+    def sample(self, t_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`at` for many times (n,): (n, 4)."""
+        heading = np.unwrap(self.pose[:, 2])
+        columns = (self.pose[:, 0], self.pose[:, 1], heading, self.speed_mps)
+        return np.stack([np.interp(t_s, self.t_s, c) for c in columns], axis=1)
+
+    def covers(self, t_s: float) -> bool:
+        """Whether the source has the actor at this time; outside, the actor is not there."""
+        return bool(self.t_s[0] - 1e-9 <= t_s <= self.t_s[-1] + 1e-9)
+
 
 @dataclass(frozen=True)
 class ScenarioActor:
-    """One road user. It follows `track` where given, else `behaviour` from its start pose."""
+    """One road user. It follows `track` where given, else `behaviour` from its start pose.
+
+    With a track it exists only while the track covers the time. `behaviour` names its ``kind``:
+    ``parked`` (it stands where it starts), ``storyboard`` (``actions``: what a scenario made it do and when),
+    ``route`` (``waypoints`` [[x_m, y_m], ...] and a ``goal``) or ``start`` (the source says where it starts, and
+    where it shall go if ``goal`` is there, but not how it moves). The last two wait for a policy:
+    until one drives them they are not there.
+    """
 
     id: str
     kind: ActorClass
@@ -75,6 +93,15 @@ class ScenarioActor:
     speed_mps: float = 0.0
     track: Track | None = None
     behaviour: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_policy(self) -> bool:
+        """Whether the source leaves open how this actor moves."""
+        return self.track is None and self.behaviour.get("kind") in ("route", "start")
+
+    def present(self, t_s: float) -> bool:
+        """Whether the source puts this actor on the road at this time."""
+        return not self.needs_policy and (self.track is None or self.track.covers(t_s))
 
 
 @dataclass(frozen=True)
@@ -89,6 +116,8 @@ class Lane:
     right_mark: str = "none"
     speed_limit_mps: float | None = None
     successors: tuple[str, ...] = ()
+    left: str = ""  # the lane beside that runs the same way, where there is one
+    right: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +126,17 @@ class Road:
 
     lanes: tuple[Lane, ...] = ()
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A traffic sign or light; `pose` (x_m, y_m, heading_rad) heads with the traffic that it is meant for."""
+
+    id: str
+    kind: str
+    pose: tuple[float, float, float]
+    value: float | None = None
+    dynamic: bool = False  # a light that changes, rather than a sign
 
 
 @dataclass(frozen=True)
@@ -130,6 +170,7 @@ class Scenario:
     events: tuple[SourceEvent, ...] = ()
     unsupported: tuple[Unsupported, ...] = ()
     source: str = ""
+    signals: tuple[Signal, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [a.id for a in self.actors]
@@ -137,3 +178,11 @@ class Scenario:
             raise ValueError("two actors of the scenario have the same id")
         if self.ego_id and self.ego_id not in ids:
             raise ValueError(f"the ego {self.ego_id!r} is not among the scenario's actors")
+
+    def actor(self, actor_id: str) -> ScenarioActor:
+        """The actor with this id; ValueError naming the nearest ids where there is none."""
+        for actor in self.actors:
+            if actor.id == actor_id:
+                return actor
+        near = get_close_matches(actor_id, [a.id for a in self.actors]) or [a.id for a in self.actors][:5]
+        raise ValueError(f"the scenario has no actor {actor_id!r}; did you mean {', '.join(near)}?")
