@@ -33,7 +33,7 @@ GLASS = "0.16 0.2 0.26 1"
 
 @dataclass(frozen=True)
 class Part:
-    """One drawn box, cylinder or ellipsoid of an actor; `paint` parts take the seed's colour, `brake` parts light up."""
+    """One drawn shape of an actor; `paint` parts take the seed's colour, `brake` parts light up."""
 
     shape: str
     pos: tuple[float, float, float]
@@ -122,7 +122,7 @@ PARTS: dict[str, list[Part]] = {
 
 @dataclass(frozen=True)
 class Rig:
-    """The compiled model and where its pieces are; body i has joints (x, y, yaw) at qpos[3 i : 3 i + 3], 0 is the ego."""
+    """The compiled model and its pieces; body i has joints (x, y, yaw) at qpos[3 i : 3 i + 3], body 0 is the ego."""
 
     model: mujoco.MjModel
     kinds: tuple[str, ...]

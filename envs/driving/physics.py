@@ -170,7 +170,7 @@ class Physics:
         mujoco.mj_kinematics(self.model, self.data)
 
     def _apply_forces(self, dt_s: float) -> None:
-        """A friction-limited bicycle: tyres follow the commanded curvature and stop sideways sliding, up to the grip."""
+        """A friction-limited bicycle: tyres follow the commanded curvature and stop sideways sliding."""
         v, psi = self.velocity, self.pose[:, 2]
         cos, sin = np.cos(psi), np.sin(psi)
         ahead, side = cos * v[:, 0] + sin * v[:, 1], cos * v[:, 1] - sin * v[:, 0]
