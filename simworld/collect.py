@@ -156,8 +156,9 @@ class _Crew:
                         self._accept(message, episodes)
                     elif isinstance(message, int):
                         steps, done = steps + message, done + 1
-                        self._store().commit()
                     self._send_next(connection)  # type: ignore[arg-type]
+                    if self.store is not None:
+                        self.store.commit()
                 if time.monotonic() - reported_s > REPORT_EVERY_S:
                     reported_s = time.monotonic()
                     self.progress(_line(done, len(self.todo) + len(self.busy), steps, reported_s - start_s))

@@ -157,16 +157,24 @@ def statistics(episode: Episode, columns: dict[str, NDArray[Any]]) -> dict[str, 
     """min, max, mean, std and count per feature; NaN and the closing row's zeros are left out."""
     found = {}
     for camera, frames in episode.frames.items():
-        pixels = frames.reshape(-1, 3)
-        # Per channel and in [0, 1], shaped (3, 1, 1), is how readers of the format normalise images.
-        both = {"min": pixels.min(0), "max": pixels.max(0), "mean": pixels.mean(0), "std": pixels.std(0)}
-        found[video_key(camera)] = {k: (v / 255.0).reshape(3, 1, 1).tolist() for k, v in both.items()}
-        found[video_key(camera)]["count"] = [len(frames)]
+        found[video_key(camera)] = _image_statistics(frames)
     for name, values in columns.items():
         per_step = name in ("action", "next.reward") or name.startswith("outcome.")
         table = values[: episode.num_steps] if per_step else values
         found[name] = _column_statistics(table.reshape(len(table), -1).astype(np.float64))
     return found
+
+
+def _image_statistics(frames: NDArray[np.uint8]) -> dict[str, Any]:
+    """Per channel and in [0, 1], shaped (3, 1, 1), which is how readers of the format normalise images."""
+    # From a count of the 256 levels: several times faster than passes over the pixels, and exact.
+    counts = np.stack([np.bincount(frames[..., c].ravel(), minlength=256) for c in range(3)])
+    levels = np.arange(256) / 255.0
+    mean = (counts * levels).sum(1) / counts.sum(1)
+    variance = (counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1)
+    seen = [levels[c > 0] for c in counts]
+    each = {"min": [s.min() for s in seen], "max": [s.max() for s in seen], "mean": mean, "std": np.sqrt(variance)}
+    return {name: np.reshape(v, (3, 1, 1)).tolist() for name, v in each.items()} | {"count": [len(frames)]}
 
 
 def _column_statistics(values: NDArray[np.float64]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ SPEC = EpisodeSpec(
 )
 
 
-def make_episode(seed: int, steps: int, events: tuple[int, ...] = (), caption: str = "a road") -> Episode:
+def _make_episode(seed: int, steps: int, events: tuple[int, ...] = (), caption: str = "a road") -> Episode:
     """Noise frames, and a collision of impulse 100 + step at each step of `events`."""
     rng = np.random.default_rng(seed)
     collision = np.zeros(steps, np.float32)
@@ -51,7 +52,7 @@ def make_episode(seed: int, steps: int, events: tuple[int, ...] = (), caption: s
     )
 
 
-def assert_same(a: Episode, b: Episode) -> None:
+def _assert_same(a: Episode, b: Episode) -> None:
     """Bit for bit, NaN equal to NaN."""
     for name in ("actions", "reward", "terminated", "state", "actors"):
         x, y = getattr(a, name), getattr(b, name)
@@ -67,12 +68,27 @@ def assert_same(a: Episode, b: Episode) -> None:
 
 
 @pytest.fixture
+def spec() -> EpisodeSpec:
+    return SPEC
+
+
+@pytest.fixture
+def make_episode() -> Callable[..., Episode]:
+    return _make_episode
+
+
+@pytest.fixture
+def assert_same() -> Callable[[Episode, Episode], None]:
+    return _assert_same
+
+
+@pytest.fixture
 def episodes() -> list[Episode]:
     return [
-        make_episode(0, 12, (5,)),
-        make_episode(1, 3),
-        make_episode(2, 60, (59,), caption="a tank ahead"),
-        make_episode(3, 80, (10, 20)),
+        _make_episode(0, 12, (5,)),
+        _make_episode(1, 3),
+        _make_episode(2, 60, (59,), caption="a tank ahead"),
+        _make_episode(3, 80, (10, 20)),
     ]
 
 
