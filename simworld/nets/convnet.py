@@ -1,0 +1,73 @@
+"""A small convnet that reads a stack of consecutive frames into a vector, cheap enough for one core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+PATCH = 4
+
+
+@dataclass(frozen=True)
+class ConvNetConfig:
+    """`frames` images of 3 channels in, `outputs` numbers out.
+
+    `width` is the channels of the maps; multiples of 32 run several times faster on a CPU with bfloat16 matrix units.
+    """
+
+    frames: int
+    outputs: int
+    width: int = 64
+    hidden: int = 64
+    grid: int = 4  # the last map is pooled to grid x grid cells, whatever the image size, and keeps places apart
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.outputs, self.hidden, self.grid) < 1 or self.width < 2:
+            raise ValueError(f"a convnet needs sizes of at least 1 and a width of at least 2, got {self}")
+
+
+class ConvNet(nn.Module):
+    """Patches of 4 x 4 pixels, three convolutions, a pooled grid and one hidden layer."""
+
+    def __init__(self, config: ConvNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.newest = nn.Linear(3 * PATCH**2, w)
+        self.changes = nn.Linear(3 * PATCH**2 * (config.frames - 1), w, bias=False) if config.frames > 1 else None
+        sizes = ((w, w, 2), (w, w, 1), (w, w // 2, 2))  # channels in and out, stride
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=s, padding=1) for a, b, s in sizes)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b, _ in sizes)
+        self.hidden = nn.Linear(w // 2 * config.grid**2, config.hidden)
+        self.out = nn.Linear(config.hidden, config.outputs)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
+
+    def forward(self, frames_bkhwc: Tensor) -> Tensor:
+        """uint8 (b, k, h, w, 3), oldest first -> (b, outputs)."""
+        x = rearrange(F.relu(self._patches(frames_bkhwc)), "b h w c -> b c h w")
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(conv(x)))
+        x = F.adaptive_avg_pool2d(x, self.config.grid).flatten(1)
+        return self.out(F.relu(self.hidden(x)))
+
+    def _patches(self, frames_bkhwc: Tensor) -> Tensor:
+        """(b, k, h, w, 3) -> (b, h/4, w/4, width), from the newest frame and from the change at each step.
+
+        Handing over changes spares the first layer from having to find motion as a small difference of large numbers.
+        """
+        h, w = frames_bkhwc.shape[2:4]
+        if h % PATCH or w % PATCH:
+            frames_bkhwc = F.pad(frames_bkhwc, (0, 0, 0, -w % PATCH, 0, -h % PATCH))
+        # bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
+        grey = frames_bkhwc.bfloat16()
+        newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=PATCH, q=PATCH)
+        x = self.newest(newest.to(self.newest.weight.dtype))
+        if self.changes is None:
+            return x
+        # Doubled against the frame: that brings the edges of moving things to the scale of the picture.
+        steps = rearrange((grey[:, 1:] - grey[:, :-1]) / 64, "b k (h p) (w q) c -> b h w (k p q c)", p=PATCH, q=PATCH)
+        return x + self.changes(steps.to(self.changes.weight.dtype))
