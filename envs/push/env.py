@@ -28,7 +28,7 @@ from .stage import apply_layout, load_model
 
 CAMERAS = ("front", "overhead", "side", "wrist")
 DT_S = 0.1
-MAX_SPEED_MPS = 0.25
+MAX_SPEED_MPS = 0.2
 BREAK_FORCE_N = 8.0  # a vessel hit harder than this counts as broken
 TOPPLE_RAD = 0.5  # a vessel tilted further than this does not come back
 TOUCH_FORCE_N = 0.02  # less is the numerical noise of resting contacts
