@@ -79,7 +79,7 @@ class ScriptedDriver:
 
     def act(self, observation: Observation, infos: list[dict[str, Any]]) -> NDArray[np.float32]:
         """Actions (b, 2) in [-1, 1]."""
-        actions = [self._act(m, i["state"], i["actors"]) for m, i in zip(self._minds, infos, strict=True)]
+        actions = [self._act(m, i["state"], np.asarray(i["actors"])) for m, i in zip(self._minds, infos, strict=True)]
         return np.array(actions, dtype=np.float32)
 
     def _act(self, mind: _Mind, state: NDArray[np.float32], actors: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -209,13 +209,15 @@ def build_rig(ego_kind: str = "car") -> Rig:
   <visual>
     <global offwidth="64" offheight="64"/>
     <quality shadowsize="0" offsamples="0"/>
-    <map znear="0.003" zfar="6" fogstart="1" fogend="3"/>
+    <map znear="0.003" zfar="6"/>
     <headlight ambient="0.4 0.4 0.4" diffuse="0 0 0" specular="0 0 0"/>
   </visual>
   <default>
-    <!-- A stiff damper against a soft spring: bodies share one velocity within some 10 ms and hardly bounce. -->
+    <!-- A stiff damper against a soft spring: bodies share one velocity within some 10 ms and hardly bounce.
+      The margins (their sum counts) only announce that hulls come near. -->
     <default class="hull"><geom type="box" group="4" condim="3" friction="0.3 0 0" solref="-150 -250"
-      solimp="0.98 0.98 0.001"/></default>
+      solimp="0.98 0.98 0.001"
+      margin="0.5" gap="0.5"/></default>
     <default class="drawn"><geom contype="0" conaffinity="0" group="1"/></default>
   </default>
   <asset>

@@ -49,6 +49,16 @@ OWN_PAINT = {"tank": (0.3, 0.34, 0.16), "bus": (0.9, 0.6, 0.1), "motorcycle": (0
 OPTIONS = ("ego_speed_mps", "num_actors", "num_lanes", "curviness", "light", "oncoming", "lane", "actors")
 
 
+class NotApplicable(float):
+    """NaN that equals itself, so that two equal infos compare equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NotApplicable)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 @dataclass(frozen=True)
 class DrivingConfig:
     """What an episode is like; draws are uniform between min and max."""
@@ -181,7 +191,7 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
         clock.step += 1
         self._drive_ego(wanted)
         self._traffic.step(dt_s)
-        contacts = self._physics.advance(dt_s, near_wall=self._near_wall())
+        contacts = self._physics.advance(dt_s)
         outcomes = self._judge(contacts)
         self._traffic.observe()
         off_road = self._is_off_road()
@@ -285,24 +295,13 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
         physics.accel_cmd[0] = push + 8.0 * min(clock.pedal, 0.0) - drag
         physics.curvature_cmd[0] = clock.steer * min(0.16, 7.0 / max(speed, 1.0) ** 2)
 
-    def _near_wall(self) -> bool:
-        """Whether a fast substep could carry somebody into a barrier."""
-        layout, st = self._traffic.layout, self._traffic.state
-        near = self._physics.active & (np.abs(st.s_m - st.s_m[0]) < 40.0)
-        sideways = np.abs(self._physics.forward_speed() * np.sin(st.heading_error_rad)) * self.config.dt_s
-        reach = 0.5 * self._physics.width_m + 0.4 * self._physics.length_m * np.abs(np.sin(st.heading_error_rad))
-        room_left = layout.left_edge_m - st.d_m - reach - sideways
-        room_right = st.d_m - layout.right_edge_m - reach - sideways
-        tight = (layout.left_barrier & (room_left < 0.3)) | (layout.right_barrier & (room_right < 0.3))
-        return bool((near & tight).any())
-
     def _is_off_road(self) -> bool:
         layout, d = self._traffic.layout, float(self._traffic.state.d_m[0])
         return not layout.right_edge_m < d < layout.left_edge_m
 
     def _judge(self, contacts: Contacts) -> dict[str, float]:
         """Outcomes of the step; a collision counts once, when a contact begins after a second without it."""
-        clock, nan = self._clock, float("nan")
+        clock, nan = self._clock, NotApplicable("nan")
         outcomes = {"collision": 0.0, "impulse": nan, "delta_v": nan, "side": nan, "partner": nan}
         again = round(1.0 / self.config.dt_s)
         touch = clock.last_touch = dict(clock.last_touch or {})
@@ -356,8 +355,7 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
         for i, geoms in enumerate(rig.geoms):
             model.geom_group[geoms] = 1 if physics.active[i] else HIDDEN_GROUP
             model.geom_rgba[rig.brake_geoms[i], :3] = BRAKE_ON if physics.accel_cmd[i] < -1.0 else BRAKE_OFF
-        mujoco.mj_kinematics(model, physics.data)
-        mujoco.mj_camlight(model, physics.data)
+        mujoco.mj_fwdPosition(model, physics.data)
 
     def _observe(self) -> dict[str, NDArray[np.uint8]]:
         self._frames = self._renderer.draw(self._physics.data, self.cameras)

@@ -81,7 +81,8 @@ def actors_in_ego_frame(traffic: Traffic, num_rows: int) -> NDArray[np.float32]:
         heading = (p.pose[i, 2] - psi + np.pi) % (2 * np.pi) - np.pi
         kind = ACTOR_CLASSES.index(p.rig.kinds[i])
         row[:] = (kind, *place, heading, *velocity, p.length_m[i], p.width_m[i], p.mass_kg[i])
-    return rows
+    # Masked as well as NaN, so that two equal infos compare equal.
+    return np.ma.masked_invalid(rows, copy=False)
 
 
 def caption(traffic: Traffic, light: str) -> str:

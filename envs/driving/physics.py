@@ -21,6 +21,7 @@ STATIC = -1  # partner index of a barrier
 _PARK_M = -5000.0  # where absent actors wait
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _IMPACT_S = 0.12  # an impact is over after this time; the rest is sliding
+_HOLD_S, _FINE_S = 0.01, 0.002
 
 
 @dataclass
@@ -93,6 +94,7 @@ class Physics:
         self.active[i] = False
         self.pose[i] = (_PARK_M - 30.0 * i, _PARK_M, 0.0)
         self.velocity[i] = 0.0
+        self.data.qfrc_applied.reshape(-1, 3)[i] = 0.0
         self.accel_cmd[i] = self.curvature_cmd[i] = 0.0
 
     def move_barriers(self, layout: RoadLayout, s_m: float) -> None:
@@ -109,11 +111,10 @@ class Physics:
             self.data.mocap_pos[rows, :2] = layout.line.point(s, np.full(half, d))
             self.data.mocap_quat[rows] = np.stack([np.cos(psi / 2), 0 * psi, 0 * psi, np.sin(psi / 2)], axis=1)
 
-    def advance(self, dt_s: float, near_wall: bool) -> Contacts:
-        """Simulate dt_s under the present commands, finely where something could touch (`near_wall`: a barrier)."""
+    def advance(self, dt_s: float) -> Contacts:
+        """Simulate dt_s under the present commands."""
         contacts = Contacts()
-        substep_s = 0.002 if near_wall or self._crowded(dt_s) else 0.01
-        self._run(dt_s, substep_s, contacts)
+        self._run(dt_s, contacts)
         return contacts
 
     def finish_impact(self, partner: int) -> Array:
@@ -123,7 +124,7 @@ class Physics:
         """
         before = self.snapshot()
         contacts = Contacts()
-        self._run(_IMPACT_S, 0.002, contacts)
+        self._run(_IMPACT_S, contacts)
         self.restore(before)
         return contacts.ego.get(partner, Impact()).impulse_ns
 
@@ -144,51 +145,41 @@ class Physics:
         self.data.mocap_pos[:], self.data.mocap_quat[:] = snapshot["mocap"]
         self.data.qacc_warmstart[:] = snapshot["warmstart"]
         self.accel_cmd[:], self.curvature_cmd[:], self.active[:] = snapshot["commands"]
-        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_fwdPosition(self.model, self.data)
 
-    def _crowded(self, dt_s: float) -> bool:
-        """Whether anything could touch within the step, so that it needs fine substeps."""
-        if self.data.ncon > 0:
-            return True
-        on = np.flatnonzero(self.active)
-        if len(on) < 2:
-            return False
-        xy, v = self.pose[on, :2], self.velocity[on, :2]
-        reach = 0.5 * np.hypot(self.length_m[on], self.width_m[on])
-        gap = np.linalg.norm(xy[:, None] - xy[None], axis=-1) - reach[:, None] - reach[None]
-        closing = np.linalg.norm(v[:, None] - v[None], axis=-1) * dt_s
-        np.fill_diagonal(gap, np.inf)
-        return bool((gap < closing + 0.2).any())
+    def _run(self, dt_s: float, contacts: Contacts) -> None:
+        """Tyre forces are held for _HOLD_S; hulls closer than their contact margin are stepped finely meanwhile."""
+        for _ in range(round(dt_s / _HOLD_S)):
+            self._apply_forces()
+            substep_s = _FINE_S if self.data.ncon else _HOLD_S
+            self.model.opt.timestep = substep_s
+            for _ in range(round(_HOLD_S / substep_s)):
+                mujoco.mj_step(self.model, self.data)
+                if self.data.ncon:
+                    self._collect(substep_s, contacts)
+        mujoco.mj_fwdPosition(self.model, self.data)
 
-    def _run(self, dt_s: float, substep_s: float, contacts: Contacts) -> None:
-        self.model.opt.timestep = substep_s
-        for _ in range(round(dt_s / substep_s)):
-            self._apply_forces(substep_s)
-            mujoco.mj_step(self.model, self.data)
-            if self.data.ncon:
-                self._collect(substep_s, contacts)
-        mujoco.mj_kinematics(self.model, self.data)
-
-    def _apply_forces(self, dt_s: float) -> None:
+    def _apply_forces(self) -> None:
         """A friction-limited bicycle: tyres follow the commanded curvature and stop sideways sliding."""
-        v, psi = self.velocity, self.pose[:, 2]
+        on = np.flatnonzero(self.active)
+        v, psi, command = self.velocity[on], self.pose[on, 2], self.accel_cmd[on]
         cos, sin = np.cos(psi), np.sin(psi)
         ahead, side = cos * v[:, 0] + sin * v[:, 1], cos * v[:, 1] - sin * v[:, 0]
-        # Brakes and rolling resistance stop a wheel, never turn it backwards.
-        along = np.where(self.accel_cmd < 0.0, np.maximum(self.accel_cmd, -ahead / dt_s), self.accel_cmd)
-        along = np.where(ahead < -1e-3, np.minimum(6.0, -ahead / dt_s), along)
-        along = np.clip(along, -GRIP_MPS2, GRIP_MPS2)
+        # Brakes and rolling resistance stop a wheel, never turn it backwards; one that is pushed back resists.
+        stop = -ahead / _HOLD_S
+        along = np.where(command < 0.0, np.maximum(command, np.minimum(stop, 0.0)), command)
+        along = np.where(ahead < -1e-3, np.minimum(6.0, stop), along)
+        along = np.minimum(np.maximum(along, -GRIP_MPS2), GRIP_MPS2)
         across = v[:, 2] * ahead - side / 0.05
         limit = np.sqrt(np.maximum(GRIP_MPS2**2 - along**2, 4.0))
-        across = np.clip(across, -limit, limit)
+        across = np.minimum(np.maximum(across, -limit), limit)
         turn_limit = GRIP_MPS2 / np.maximum(np.abs(ahead), 1.0)
-        wanted = np.clip(ahead * self.curvature_cmd, -turn_limit, turn_limit)
-        twist = np.clip((wanted - v[:, 2]) / 0.08, -9.0, 9.0)
+        wanted = np.minimum(np.maximum(ahead * self.curvature_cmd[on], -turn_limit), turn_limit)
+        twist = np.minimum(np.maximum((wanted - v[:, 2]) / 0.08, -9.0), 9.0)
         force = self.data.qfrc_applied.reshape(-1, 3)
-        on = self.active
-        force[:, 0] = np.where(on, self.mass_kg * (cos * along - sin * across), 0.0)
-        force[:, 1] = np.where(on, self.mass_kg * (sin * along + cos * across), 0.0)
-        force[:, 2] = np.where(on, self._izz * twist, 0.0)
+        force[on, 0] = self.mass_kg[on] * (cos * along - sin * across)
+        force[on, 1] = self.mass_kg[on] * (sin * along + cos * across)
+        force[on, 2] = self._izz[on] * twist
 
     def _collect(self, dt_s: float, contacts: Contacts) -> None:
         """Add this substep's contact impulses; the contact force points from the first geom to the second."""
@@ -196,6 +187,8 @@ class Physics:
         x, y, psi = self.pose[0]
         for k in range(self.data.ncon):
             contact = self.data.contact[k]
+            if contact.dist > 0.0:  # within the margin, no touch
+                continue
             first, second = (self._hull_owner[int(g)] for g in contact.geom)
             contacts.touched |= {i for i in (first, second) if i != STATIC}
             if 0 not in (first, second):

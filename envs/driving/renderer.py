@@ -23,7 +23,7 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZERONEAR
         self._scene = mujoco.MjvScene(model, maxgeom=600)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = 1
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -32,13 +32,18 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._rect = mujoco.MjrRect(0, 0, w, h)
         self._pixels = np.zeros((h, w, 3), np.uint8)
+        self._depth = np.zeros((h, w), np.float32)
+        near, far = (model.stat.extent * v for v in (model.vis.map.znear, model.vis.map.zfar))
+        self._near_m, self._far_m = float(near), float(far)
+        self._fog_rgb = np.zeros(3, np.float32)
+        self._fog_from_to_m = (0.0, 1.0)
 
     def set_look(self, look: Look) -> None:
         """Take over an episode's sky, fog and lights."""
         self._gl.make_current()
         model, context = self._model, self._context
-        context.fogStart, context.fogEnd = look.fog_start_m, look.fog_end_m
-        context.fogRGBA[:] = (*look.sky_low, 1.0)
+        self._fog_rgb = 255 * np.array(look.sky_low, np.float32)
+        self._fog_from_to_m = (look.fog_start_m, look.fog_end_m)
         model.vis.headlight.ambient[:] = look.ambient
         model.light_diffuse[0] = look.sun
         for name, rgb in look.colours.items():
@@ -66,19 +71,25 @@ class Renderer:
             else:
                 mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
             mujoco.mjr_render(self._rect, self._scene, self._context)
-            mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
-            frames[name] = self._shrink(self._pixels[::-1])
+            mujoco.mjr_readPixels(self._pixels, self._depth, self._rect, self._context)
+            frames[name] = self._shrink(self._add_fog())
         return frames
 
-    def _shrink(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _add_fog(self) -> NDArray[np.float32]:
+        """The last picture, top row first, faded into the fog by depth; MuJoCo's own fog can't change between scenes."""
+        depth_m = self._near_m * self._far_m / (self._far_m - self._depth[::-1] * (self._far_m - self._near_m))
+        start, end = self._fog_from_to_m
+        share = np.minimum(np.maximum((depth_m - start) * np.float32(1.0 / (end - start)), 0.0), 1.0)
+        share[self._depth[::-1] >= 1.0] = 0.0  # the sky
+        pixels = self._pixels[::-1].astype(np.float32)
+        return pixels + share[..., None] * (self._fog_rgb - pixels)
+
+    def _shrink(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
         q = self._scale
-        if q == 1:
-            return pixels.copy()
-        total = np.zeros((*self._size, 3), np.uint16)
-        for i in range(q):
-            for j in range(q):
-                total += pixels[i::q, j::q]
-        return ((total + q * q // 2) // (q * q)).astype(np.uint8)
+        total = pixels[::q, ::q].copy()
+        for k in range(1, q * q):
+            total += pixels[k // q :: q, k % q :: q]
+        return (total * np.float32(1.0 / q**2) + np.float32(0.5)).astype(np.uint8)
 
     def close(self) -> None:
         """Free the graphics context; drawing afterwards is an error."""

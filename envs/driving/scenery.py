@@ -55,7 +55,7 @@ def draw_look(rng: np.random.Generator, light: str | None) -> Look:
         sky_top, sky_low, ambient, sun = (0.36, 0.56, 0.86), (0.74, 0.83, 0.92), 0.5, (0.55, 0.54, 0.5)
         fog = (90.0, 330.0)
     elif light == "dusk":
-        sky_top, sky_low, ambient, sun = (0.2, 0.2, 0.36), (0.82, 0.5, 0.34), 0.3, (0.34, 0.24, 0.2)
+        sky_top, sky_low, ambient, sun = (0.2, 0.2, 0.36), (0.85, 0.56, 0.42), 0.42, (0.36, 0.27, 0.24)
         fog = (70.0, 280.0)
     else:
         sky_top, sky_low, ambient, sun = (0.7, 0.72, 0.74), (0.75, 0.76, 0.78), 0.55, (0.22, 0.22, 0.22)
@@ -198,4 +198,5 @@ def write_window(model: mujoco.MjModel, triangles: dict[str, Array]) -> None:
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
         model.mesh_vert[lo : lo + n] = vertex
         at = int(model.mesh_normaladr[mesh.id])
+        model.mesh_normal[at : at + n] = 0.0
         model.mesh_normal[at : at + 3 * len(tri)] = np.repeat(normal, 3, axis=0)
