@@ -177,6 +177,10 @@ class EpisodeStore:
         """Whether a declared event happens in an episode, without reading it."""
         return self._row(index)[f"stats/outcome.{event}/max"][0] > 0.5
 
+    def provenance(self, index: int) -> dict[str, Any]:
+        """Where an episode comes from (policy, seed, ...), without reading its frames."""
+        return json.loads(self._row(index)["provenance"])
+
     def episode(self, index: int) -> Episode:
         """Read an episode as it was written; ValueError naming the file where one is missing or damaged."""
         row = self._row(index)
