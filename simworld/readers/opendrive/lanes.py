@@ -1,4 +1,4 @@
-"""Turns an OpenDRIVE network into a Scenario's Road: lane centre lines sampled in driving direction, and its signals."""
+"""Turns an OpenDRIVE network into a Scenario's Road, lane centre lines in driving direction, and its signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads OpenDRIVE XML (1.4 to 1.8) into road records; elements it has no use for are noted, never dropped in silence."""
+"""Reads OpenDRIVE XML (1.4 to 1.8) into road records, and notes the elements that it has no use for."""
 
 from __future__ import annotations
 
