@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import mujoco
@@ -127,9 +128,12 @@ class Rig:
     model: mujoco.MjModel
     kinds: tuple[str, ...]
     hull_geom: np.ndarray  # (n,) collision box of every actor
-    geoms: tuple[np.ndarray, ...]  # drawn geoms of every actor
-    paint_geoms: tuple[np.ndarray, ...]
-    brake_geoms: tuple[np.ndarray, ...]
+    drawn_geom: np.ndarray  # all drawn geoms of actors, and whose they are
+    drawn_owner: np.ndarray
+    paint_geom: np.ndarray
+    paint_owner: np.ndarray
+    brake_geom: np.ndarray
+    brake_owner: np.ndarray
     barrier_geom: np.ndarray  # (NUM_BARRIER_PIECES,)
 
 
@@ -213,17 +217,14 @@ def build_rig(ego_kind: str = "car") -> Rig:
     <headlight ambient="0.4 0.4 0.4" diffuse="0 0 0" specular="0 0 0"/>
   </visual>
   <default>
-    <!-- A stiff damper against a soft spring: bodies share one velocity within some 10 ms and hardly bounce.
-      The margins (their sum counts) only announce that hulls come near. -->
+    <!-- A stiff damper against a soft spring: bodies share one velocity within some 10 ms and hardly bounce. -->
     <default class="hull"><geom type="box" group="4" condim="3" friction="0.3 0 0" solref="-150 -250"
-      solimp="0.98 0.98 0.001"
-      margin="0.5" gap="0.5"/></default>
+      solimp="0.98 0.98 0.001"/></default>
     <default class="drawn"><geom contype="0" conaffinity="0" group="1"/></default>
   </default>
   <asset>
     <material name="plain" specular="0" shininess="0"/>
     <material name="lamp" specular="0" shininess="0" emission="0.9"/>
-    <texture name="sky" type="skybox" builtin="flat" rgb1="0.5 0.6 0.8" width="16" height="96"/>
     {meshes}
   </asset>
   <worldbody>
@@ -239,17 +240,24 @@ def build_rig(ego_kind: str = "car") -> Rig:
     _free_meshes(model)
     names = [model.geom(g).name for g in range(model.ngeom)]
 
-    def of(prefixes: tuple[str, ...], index: int) -> np.ndarray:
-        return np.array([g for g, n in enumerate(names) if any(n.startswith(f"{p}{index}_") for p in prefixes)], int)
+    # Drawn geoms are named role, owner, "_", number.
+    parts = [(g, re.fullmatch(r"([a-z]+)(\d+)_\d+", name)) for g, name in enumerate(names)]
+    drawn = [(g, m[1], int(m[2])) for g, m in parts if m]
 
-    n = len(kinds)
+    def of(*roles: str) -> np.ndarray:
+        return np.array([(g, owner) for g, role, owner in drawn if role in roles]).T
+
+    everything, paint, brake = of("paint", "brake", "head", "fixed"), of("paint"), of("brake")
     return Rig(
         model=model,
         kinds=kinds,
-        hull_geom=np.array([names.index(f"hull{i}") for i in range(n)]),
-        geoms=tuple(of(("paint", "brake", "head", "fixed"), i) for i in range(n)),
-        paint_geoms=tuple(of(("paint",), i) for i in range(n)),
-        brake_geoms=tuple(of(("brake",), i) for i in range(n)),
+        hull_geom=np.array([names.index(f"hull{i}") for i in range(len(kinds))]),
+        drawn_geom=everything[0],
+        drawn_owner=everything[1],
+        paint_geom=paint[0],
+        paint_owner=paint[1],
+        brake_geom=brake[0],
+        brake_owner=brake[1],
         barrier_geom=np.array([names.index(f"piece{i}") for i in range(NUM_BARRIER_PIECES)]),
     )
 

@@ -177,6 +177,7 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
             self._spawner.populate()
         self._physics.move_barriers(layout, float(self._traffic.state.s_m[0]))
         self._traffic.step(0.0)
+        self._traffic.observe()
         self._settle()
         return self._observe(), self._info()
 
@@ -243,6 +244,7 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
         self._traffic.state = copy.deepcopy(snapshot["road_state"])
         self._spawner = Spawner(self._traffic, self._traffic_rng, snapshot["num_actors"])
         self._clock = copy.deepcopy(snapshot["clock"])
+        self._traffic.observe()
         self._settle()
         return self._observe(), self._info()
 
@@ -252,8 +254,7 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
             return
         self._scene, self._window = scene, None
         self._renderer.set_look(scene.look)
-        for geoms, rgb in zip(self._rig.paint_geoms, scene.paint, strict=True):
-            self._rig.model.geom_rgba[geoms, :3] = rgb
+        self._rig.model.geom_rgba[self._rig.paint_geom, :3] = scene.paint[self._rig.paint_owner]
 
     def _place_ego(self, rng: np.random.Generator, options: dict[str, Any]) -> None:
         layout, traffic = self._traffic.layout, self._traffic
@@ -343,7 +344,6 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
     def _settle(self) -> None:
         """Bring everything that is drawn up to date with the physical state."""
         assert self._scene is not None
-        self._traffic.observe()
         model, rig, physics = self._rig.model, self._rig, self._physics
         s = float(self._traffic.state.s_m[0])
         window = np.floor(s / WINDOW_STEP_M) * WINDOW_STEP_M
@@ -352,9 +352,9 @@ class DrivingEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]
             write_window(model, build_window(self._scene.layout, self._scene.slots, window))
             self._renderer.upload_scenery()
         model.geom("ground").pos[:2] = np.round(physics.pose[0, :2])
-        for i, geoms in enumerate(rig.geoms):
-            model.geom_group[geoms] = 1 if physics.active[i] else HIDDEN_GROUP
-            model.geom_rgba[rig.brake_geoms[i], :3] = BRAKE_ON if physics.accel_cmd[i] < -1.0 else BRAKE_OFF
+        shown, braking = np.where(physics.active, 1, HIDDEN_GROUP), physics.accel_cmd < -1.0
+        model.geom_group[rig.drawn_geom] = shown[rig.drawn_owner]
+        model.geom_rgba[rig.brake_geom, :3] = np.where(braking[rig.brake_owner, None], BRAKE_ON, BRAKE_OFF)
         mujoco.mj_fwdPosition(model, physics.data)
 
     def _observe(self) -> dict[str, NDArray[np.uint8]]:

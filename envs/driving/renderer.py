@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from .bodies import MESHES
+from .bodies import CAMERAS, MESHES
 from .scenery import Look
 
 
@@ -26,6 +26,7 @@ class Renderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
@@ -37,11 +38,12 @@ class Renderer:
         self._near_m, self._far_m = float(near), float(far)
         self._fog_rgb = np.zeros(3, np.float32)
         self._fog_from_to_m = (0.0, 1.0)
+        self._sky_rows: dict[str, NDArray[np.float32]] = {}
 
     def set_look(self, look: Look) -> None:
         """Take over an episode's sky, fog and lights."""
         self._gl.make_current()
-        model, context = self._model, self._context
+        model = self._model
         self._fog_rgb = 255 * np.array(look.sky_low, np.float32)
         self._fog_from_to_m = (look.fog_start_m, look.fog_end_m)
         model.vis.headlight.ambient[:] = look.ambient
@@ -49,8 +51,7 @@ class Renderer:
         for name, rgb in look.colours.items():
             model.geom(name).rgba[:] = (*rgb, 1.0)
         model.geom("ground").rgba[:] = (*look.ground, 1.0)
-        model.tex_data[:] = _sky(look).ravel()
-        mujoco.mjr_uploadTexture(model, context, 0)
+        self._sky_rows = {c: self._grade_sky(c, look) for c in CAMERAS}
 
     def upload_scenery(self) -> None:
         """Send the scenery meshes to the graphics context after they changed."""
@@ -72,17 +73,34 @@ class Renderer:
                 mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
             mujoco.mjr_render(self._rect, self._scene, self._context)
             mujoco.mjr_readPixels(self._pixels, self._depth, self._rect, self._context)
-            frames[name] = self._shrink(self._add_fog())
+            frames[name] = self._shrink(self._add_air(self._sky_rows[name]))
         return frames
 
-    def _add_fog(self) -> NDArray[np.float32]:
-        """The last picture, top row first, faded into the fog by depth; MuJoCo's own fog can't change between scenes."""
-        depth_m = self._near_m * self._far_m / (self._far_m - self._depth[::-1] * (self._far_m - self._near_m))
+    def _add_air(self, sky_rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The last picture, top row first, faded into the fog by depth, with the sky behind it.
+
+        MuJoCo's own fog can't change between scenes, and its sky box costs more than this.
+        """
+        depth = self._depth[::-1]
+        depth_m = self._near_m * self._far_m / (self._far_m - depth * (self._far_m - self._near_m))
         start, end = self._fog_from_to_m
         share = np.minimum(np.maximum((depth_m - start) * np.float32(1.0 / (end - start)), 0.0), 1.0)
-        share[self._depth[::-1] >= 1.0] = 0.0  # the sky
         pixels = self._pixels[::-1].astype(np.float32)
-        return pixels + share[..., None] * (self._fog_rgb - pixels)
+        pixels += share[..., None] * (self._fog_rgb - pixels)
+        np.copyto(pixels, sky_rows[:, None], where=(depth >= 1.0)[..., None])
+        return pixels
+
+    def _grade_sky(self, camera: str, look: Look) -> NDArray[np.float32]:
+        """Sky colour (h, 3) of every picture row, from horizon to zenith; cameras never roll and keep their pitch."""
+        model, rows = self._model, self._pixels.shape[0]
+        cam = model.camera(camera)
+        view = np.zeros(9)
+        mujoco.mju_quat2Mat(view, cam.quat)
+        half = np.tan(np.radians(float(cam.fovy[0]) / 2))
+        up = np.arctan(half * (1.0 - (2.0 * np.arange(rows) + 1.0) / rows)) - np.arcsin(view[8])
+        grade = np.clip(up / np.radians(40.0), 0.0, 1.0)[:, None] ** 0.7
+        low, top = np.array(look.sky_low), np.array(look.sky_top)
+        return (255 * (low + (top - low) * grade)).astype(np.float32)
 
     def _shrink(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
         q = self._scale
@@ -95,12 +113,3 @@ class Renderer:
         """Free the graphics context; drawing afterwards is an error."""
         self._context.free()
         self._gl.free()
-
-
-def _sky(look: Look) -> NDArray[np.uint8]:
-    """Skybox faces (6, 16, 16, 3): right, left, up, down, front, back, graded from horizon to zenith."""
-    low, top = np.array(look.sky_low), np.array(look.sky_top)
-    grade = np.clip(np.linspace(1.0, -1.0, 16), 0.0, 1.0)[:, None] ** 0.7
-    side = np.repeat((low + (top - low) * grade)[:, None], 16, axis=1)
-    faces = [side, side, np.broadcast_to(top, side.shape), np.broadcast_to(low, side.shape), side, side]
-    return (255 * np.clip(np.stack(faces), 0, 1)).astype(np.uint8)

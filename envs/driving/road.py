@@ -52,17 +52,17 @@ class Polyline:
 
     def _locate(self, s_m: ArrayLike) -> tuple[NDArray[np.int64], Array]:
         position = np.asarray(s_m, dtype=np.float64) / self.step_m
-        i = np.clip(np.floor(position).astype(np.int64), 0, len(self.xy) - 2)
+        i = np.minimum(np.maximum(position.astype(np.int64), 0), len(self.xy) - 2)
         return i, position - i
 
     def heading(self, s_m: ArrayLike) -> Array:
         i, w = self._locate(s_m)
-        w = np.clip(w, 0.0, 1.0)
+        w = np.minimum(np.maximum(w, 0.0), 1.0)
         return self.heading_rad[i] * (1 - w) + self.heading_rad[i + 1] * w
 
     def curvature(self, s_m: ArrayLike) -> Array:
         i, w = self._locate(s_m)
-        w = np.clip(w, 0.0, 1.0)
+        w = np.minimum(np.maximum(w, 0.0), 1.0)
         return self.curvature_1pm[i] * (1 - w) + self.curvature_1pm[i + 1] * w
 
     def point(self, s_m: ArrayLike, d_m: ArrayLike = 0.0) -> Array:
@@ -73,17 +73,21 @@ class Polyline:
         normal = np.stack([-np.sin(psi), np.cos(psi)], axis=-1)
         return xy + np.asarray(d_m, dtype=np.float64)[..., None] * normal
 
-    def project(self, xy: Array, hint_s_m: Array, iterations: int = 4) -> Frenet:
+    def project(self, xy: Array, hint_s_m: Array, iterations: int = 3) -> Frenet:
         """Road coordinates of points (n, 2), by Newton steps from a nearby `hint_s_m` (n,)."""
-        s = np.array(hint_s_m, dtype=np.float64)
-        d = np.zeros_like(s)
-        for _ in range(iterations):
-            psi = self.heading(s)
-            tangent = np.stack([np.cos(psi), np.sin(psi)], axis=-1)
-            off = xy - self.point(s)
-            d = tangent[..., 0] * off[..., 1] - tangent[..., 1] * off[..., 0]
-            along = (tangent * off).sum(axis=-1)
-            s = s + along / np.maximum(1.0 - self.curvature(s) * d, 0.2)
+        s, last = np.array(hint_s_m, dtype=np.float64), len(self.xy) - 2
+        for k in range(iterations + 1):
+            position = s / self.step_m
+            i = np.minimum(np.maximum(position.astype(np.int64), 0), last)
+            w = position - i
+            u = np.minimum(np.maximum(w, 0.0), 1.0)
+            psi = self.heading_rad[i] + u * (self.heading_rad[i + 1] - self.heading_rad[i])
+            cos, sin = np.cos(psi), np.sin(psi)
+            off = xy - self.xy[i] - w[:, None] * (self.xy[i + 1] - self.xy[i])
+            d = cos * off[:, 1] - sin * off[:, 0]
+            if k < iterations:
+                along = cos * off[:, 0] + sin * off[:, 1]
+                s = s + along / np.maximum(1.0 - self.curvature_1pm[i] * d, 0.2)
         return Frenet(s, d)
 
 

@@ -96,17 +96,19 @@ class Traffic:
         self.drivers: dict[int, Driver] = {}
         n = len(physics.mass_kg)
         self.state = RoadState(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n))
+        self._speed = np.zeros(n)  # along each actor's own heading
 
     def observe(self) -> None:
         """Update road coordinates from the physical state."""
-        p, line = self.physics, self.layout.line
-        frenet = line.project(p.pose[:, :2], self.state.s_m)
-        psi = line.heading(frenet.s_m)
-        v = p.velocity
-        along = np.cos(psi) * v[:, 0] + np.sin(psi) * v[:, 1]
-        error = (p.pose[:, 2] - psi + np.pi) % (2 * np.pi) - np.pi
-        s = np.where(p.active, frenet.s_m, self.state.s_m)
-        self.state = RoadState(s, np.where(p.active, frenet.d_m, 1e3), np.where(p.active, along, 0.0), error)
+        p, line, st = self.physics, self.layout.line, self.state
+        on = np.flatnonzero(p.active)
+        pose, v = p.pose[on], p.velocity[on]
+        st.d_m[:], st.along_mps[:] = 1e3, 0.0
+        st.s_m[on], st.d_m[on] = line.project(pose[:, :2], st.s_m[on])
+        psi = line.heading(st.s_m[on])
+        st.along_mps[on] = np.cos(psi) * v[:, 0] + np.sin(psi) * v[:, 1]
+        st.heading_error_rad[on] = (pose[:, 2] - psi + np.pi) % (2 * np.pi) - np.pi
+        self._speed = p.forward_speed()
 
     def put(self, kind_index: int, driver: Driver, s_m: float, d_m: float, heading: float, speed_mps: float) -> None:
         """Place an actor at road coordinates; `heading` is relative to the road."""
@@ -116,21 +118,26 @@ class Traffic:
         self.drivers[kind_index] = driver
         self.state.s_m[kind_index], self.state.d_m[kind_index] = s_m, d_m
         self.state.along_mps[kind_index] = speed_mps * np.cos(heading)
+        self.state.heading_error_rad[kind_index] = (heading + np.pi) % (2 * np.pi) - np.pi
+        self._speed[kind_index] = speed_mps
 
     def neighbour(self, i: int, d_m: float, ahead: bool) -> Neighbour:
         """The nearest actor whose body overlaps actor i's path at lateral offset `d_m`, ahead or behind."""
         p, st = self.physics, self.state
         reach = 0.5 * (p.width_m + p.width_m[i]) + 0.25
-        gap = st.s_m - st.s_m[i] if ahead else st.s_m[i] - st.s_m
-        # A body across the road, e.g. a pedestrian, is as long as it is wide.
-        extent = 0.5 * np.where(np.abs(np.sin(st.heading_error_rad)) > 0.7, p.width_m, p.length_m)
+        gap = (st.s_m - st.s_m[i]) * (1.0 if ahead else -1.0)
         mask = p.active & (np.abs(st.d_m - d_m) < reach) & (gap > 0.0)
         mask[i] = False
-        if not mask.any():
+        others = np.flatnonzero(mask)
+        if len(others) == 0:
             return Neighbour(-1, 1e3, 0.0)
-        free = np.where(mask, gap - extent - 0.5 * p.length_m[i], np.inf)
-        j = int(np.argmin(free))
-        return Neighbour(j, float(max(free[j], 0.0)), float(st.along_mps[j]))
+        # A body across the road, e.g. a pedestrian, is as long as it is wide.
+        across = np.abs(np.sin(st.heading_error_rad[others])) > 0.7
+        extent = 0.5 * np.where(across, p.width_m[others], p.length_m[others])
+        free = gap[others] - extent - 0.5 * p.length_m[i]
+        k = int(np.argmin(free))
+        j = int(others[k])
+        return Neighbour(j, max(float(free[k]), 0.0), float(st.along_mps[j]))
 
     def step(self, dt_s: float) -> None:
         """Set every driver's commands for the next dt_s."""
@@ -138,7 +145,7 @@ class Traffic:
             if driver.crashed:
                 self.physics.accel_cmd[i], self.physics.curvature_cmd[i] = -6.0, 0.0
             elif driver.role == "puppet":
-                self.physics.accel_cmd[i] = np.clip(driver.wanted_mps - self.physics.forward_speed()[i], -3.0, 3.0)
+                self.physics.accel_cmd[i] = np.clip(driver.wanted_mps - self._speed[i], -3.0, 3.0)
             elif driver.role == "crossing":
                 self._cross(i, driver)
             elif driver.role == "oncoming":
@@ -159,7 +166,7 @@ class Traffic:
             driver.started = True
         done = driver.started and abs(st.d_m[i] - driver.lane_d_m) < 0.7
         wanted = driver.wanted_mps if driver.started and not done else 0.0
-        self.physics.accel_cmd[i] = np.clip(3.0 * (wanted - self.physics.forward_speed()[i]), -4.0, 3.0)
+        self.physics.accel_cmd[i] = np.clip(3.0 * (wanted - self._speed[i]), -4.0, 3.0)
 
     def _drive_oncoming(self, i: int, driver: Driver) -> None:
         st = self.state
@@ -228,13 +235,13 @@ class Traffic:
         driver.lane_d_m = layout.lane_centre_m(best)
 
     def _steer(self, i: int, d_m: float, direction: float) -> None:
-        st, p = self.state, self.physics
-        speed = max(float(p.forward_speed()[i]), 0.5)
+        st = self.state
+        speed = max(float(self._speed[i]), 0.5)
         off = direction * (d_m - st.d_m[i])
         error = st.heading_error_rad[i] if direction > 0 else _wrap(st.heading_error_rad[i] - np.pi)
         wanted = np.clip(np.arctan2(off, max(1.1 * speed, 4.0)), -0.45, 0.45)
         road = direction * float(self.layout.line.curvature(st.s_m[i]))
-        p.curvature_cmd[i] = np.clip(road + 2.0 * _wrap(wanted - error) / speed, -0.12, 0.12)
+        self.physics.curvature_cmd[i] = np.clip(road + 2.0 * _wrap(wanted - error) / speed, -0.12, 0.12)
 
 
 def _wrap(angle: float) -> float:
