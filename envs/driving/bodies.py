@@ -26,7 +26,7 @@ MESHES = {
 }
 NUM_BARRIER_PIECES = 24
 BARRIER_PIECE_M = 6.0
-HIDDEN_GROUP = 5  # geoms of groups above 2 are not drawn
+DRAWN_GROUP, HIDDEN_GROUP = 1, 5  # geoms of groups above 2 are not drawn
 
 DARK = "0.08 0.08 0.1 1"
 GLASS = "0.16 0.2 0.26 1"

@@ -94,9 +94,9 @@ def caption(traffic: Traffic, light: str) -> str:
     if layout.num_oncoming:
         lanes += f" and {layout.num_oncoming} oncoming"
     ahead = traffic.neighbour(0, float(st.d_m[0]), ahead=True)
-    if ahead.index < 0 or ahead.gap_m > 70.0:
+    if ahead.actor < 0 or ahead.gap_m > 70.0:
         return f"{light.capitalize()}, {lanes}; free road ahead."
-    i = ahead.index
+    i = ahead.actor
     speed = float(p.forward_speed()[i])
     doing = "standing" if abs(speed) < 0.3 else "braking" if p.accel_cmd[i] < -1.5 else "moving"
     if abs(np.sin(st.heading_error_rad[i])) > 0.7 and doing == "moving":

@@ -31,6 +31,7 @@ class Impact:
     impulse_ns: Array = field(default_factory=lambda: np.zeros(2))
     point_m: Array = field(default_factory=lambda: np.zeros(2))
     samples: int = 0
+    heading_rad: float = 0.0  # of the ego when the contact began
 
 
 @dataclass
@@ -128,6 +129,10 @@ class Physics:
         self.restore(before)
         return contacts.ego.get(partner, Impact()).impulse_ns
 
+    def refresh(self) -> None:
+        """Recompute positions and contacts after actors were moved by hand."""
+        mujoco.mj_fwdPosition(self.model, self.data)
+
     def snapshot(self) -> dict[str, Any]:
         """The full state, independent of later steps."""
         state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
@@ -160,7 +165,7 @@ class Physics:
         mujoco.mj_fwdPosition(self.model, self.data)
 
     def _could_touch(self, dt_s: float) -> bool:
-        """Whether any two hulls could meet within dt_s, judged in the frame of each actor by boxes around the others."""
+        """Whether any two hulls could meet within dt_s, judged by boxes around the others in its frame."""
         on = np.flatnonzero(self.active)
         pose, v = self.pose[on], self.velocity[on]
         quat = self.data.mocap_quat
@@ -215,7 +220,7 @@ class Physics:
             mujoco.mj_contactForce(self.model, self.data, k, wrench)
             force = (contact.frame.reshape(3, 3).T @ wrench[:3])[:2]
             partner = second if first == 0 else first
-            impact = contacts.ego.setdefault(partner, Impact())
+            impact = contacts.ego.setdefault(partner, Impact(heading_rad=float(psi)))
             impact.impulse_ns += (force if second == 0 else -force) * dt_s
             if impact.samples < 8:  # where the contact began, before the bodies slide along each other
                 dx, dy = contact.pos[0] - x, contact.pos[1] - y

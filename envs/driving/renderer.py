@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from .bodies import CAMERAS, MESHES
-from .scenery import Look
+from .bodies import CAMERAS, DRAWN_GROUP, HIDDEN_GROUP, MESHES, Rig
+from .scene import Scene
+from .scenery import WINDOW_STEP_M, Look, build_window, write_window
+
+Array = NDArray[np.float64]
+
+BRAKE_ON, BRAKE_OFF = (1.0, 0.08, 0.05), (0.3, 0.03, 0.03)
+# Where actors may show, x ahead and y to the left of the ego in m; wide enough for the longest body.
+_HALF_PLANES: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
+    "front": lambda x, y: x > -6.0,
+    "rear": lambda x, y: x < 6.0,
+    "left": lambda x, y: y > -6.0,
+    "right": lambda x, y: y < 6.0,
+    "chase": lambda x, y: x > -16.0,
+    "overhead": lambda x, y: (np.abs(x - 8.0) < 60.0) & (np.abs(y) < 60.0),
+}
 
 
 class Renderer:
-    """Draws named cameras of one model at one size (h, w)."""
+    """Draws the named cameras of a rig at one size (h, w)."""
 
-    def __init__(self, model: mujoco.MjModel, size: tuple[int, int], supersample: int) -> None:
-        self._model, self._size, self._scale = model, size, supersample
+    def __init__(self, rig: Rig, cameras: tuple[str, ...], size: tuple[int, int], supersample: int) -> None:
+        model = rig.model
+        self._rig, self._model, self._cameras, self._size, self._scale = rig, model, cameras, size, supersample
+        self._scene: Scene | None = None
+        self._window_s_m: float | None = None
         h, w = size[0] * supersample, size[1] * supersample
         model.vis.global_.offwidth, model.vis.global_.offheight = w, h
         self._gl = mujoco.GLContext(w, h)
@@ -22,12 +41,12 @@ class Renderer:
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZERONEAR
-        self._scene = mujoco.MjvScene(model, maxgeom=600)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = 0
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._view = mujoco.MjvScene(model, maxgeom=600)
+        self._view.flags[mujoco.mjtRndFlag.mjRND_FOG] = 0
+        self._view.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
+        self._view.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        self._view.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
+        self._view.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -37,57 +56,84 @@ class Renderer:
         near, far = (model.stat.extent * v for v in (model.vis.map.znear, model.vis.map.zfar))
         self._near_m, self._far_m = float(near), float(far)
         self._fog_rgb = np.zeros(3, np.float32)
-        self._fog_from_to_m = (0.0, 1.0)
         self._sky_rows: dict[str, NDArray[np.float32]] = {}
 
-    def set_look(self, look: Look) -> None:
-        """Take over an episode's sky, fog and lights."""
-        self._gl.make_current()
-        model = self._model
+    def set_scene(self, scene: Scene) -> None:
+        """Take over an episode's sky, fog, lights and colours."""
+        model, look = self._model, scene.look
+        self._scene, self._window_s_m = scene, None
         self._fog_rgb = 255 * np.array(look.sky_low, np.float32)
-        self._fog_from_to_m = (look.fog_start_m, look.fog_end_m)
         model.vis.headlight.ambient[:] = look.ambient
         model.light_diffuse[0] = look.sun
         for name, rgb in look.colours.items():
             model.geom(name).rgba[:] = (*rgb, 1.0)
         model.geom("ground").rgba[:] = (*look.ground, 1.0)
+        model.geom_rgba[self._rig.paint_geom, :3] = scene.paint[self._rig.paint_owner]
         self._sky_rows = {c: self._grade_sky(c, look) for c in CAMERAS}
 
-    def upload_scenery(self) -> None:
-        """Send the scenery meshes to the graphics context after they changed."""
-        self._gl.make_current()
-        for name in MESHES:
-            mujoco.mjr_uploadMesh(self._model, self._context, self._model.mesh(name).id)
+    def show(self, pose: Array, active: NDArray[np.bool_], braking: NDArray[np.bool_], s_m: float) -> None:
+        """Bring the model's looks up to date: scenery around road position `s_m`, actors in view, brake lights.
 
-    def draw(self, data: mujoco.MjData, cameras: tuple[str, ...]) -> dict[str, NDArray[np.uint8]]:
-        """Pictures {camera: (h, w, 3)} of the present state."""
+        pose (n, 3) is x, y, heading of every actor, the ego first.
+        """
+        assert self._scene is not None
+        model, rig = self._model, self._rig
+        window = float(np.floor(s_m / WINDOW_STEP_M) * WINDOW_STEP_M)
+        if window != self._window_s_m:
+            self._window_s_m = window
+            write_window(model, build_window(self._scene.layout, self._scene.slots, window))
+            self._gl.make_current()
+            for name in MESHES:
+                mujoco.mjr_uploadMesh(model, self._context, model.mesh(name).id)
+        model.geom("ground").pos[:2] = np.round(pose[0, :2])
+        group = np.where(active & self._in_view(pose), DRAWN_GROUP, HIDDEN_GROUP)
+        model.geom_group[rig.drawn_geom] = group[rig.drawn_owner]
+        model.geom_rgba[rig.brake_geom, :3] = np.where(braking[rig.brake_owner, None], BRAKE_ON, BRAKE_OFF)
+
+    def _in_view(self, pose: Array) -> NDArray[np.bool_]:
+        """Which actors any camera could see; the others cost time and show nothing."""
+        away = pose[:, :2] - pose[0, :2]
+        cos, sin = np.cos(pose[0, 2]), np.sin(pose[0, 2])
+        x, y = cos * away[:, 0] + sin * away[:, 1], cos * away[:, 1] - sin * away[:, 0]
+        seen = np.zeros(len(pose), bool)
+        for name in self._cameras:
+            seen |= _HALF_PLANES[name](x, y)
+        seen &= np.hypot(x, y) < self._scene.look.fog_end_m if self._scene else True
+        seen[0] = "chase" in self._cameras or "overhead" in self._cameras
+        return seen
+
+    def draw(self, data: mujoco.MjData) -> dict[str, NDArray[np.uint8]]:
+        """Pictures {camera: (h, w, 3)} of the present state, after `show`."""
         self._gl.make_current()
         frames = {}
-        for k, name in enumerate(cameras):
+        for k, name in enumerate(self._cameras):
             self._camera.fixedcamid = self._model.camera(name).id
             if k == 0:
                 mujoco.mjv_updateScene(
-                    self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+                    self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._view
                 )
             else:
-                mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
-            mujoco.mjr_render(self._rect, self._scene, self._context)
+                mujoco.mjv_updateCamera(self._model, data, self._camera, self._view)
+            mujoco.mjr_render(self._rect, self._view, self._context)
             mujoco.mjr_readPixels(self._pixels, self._depth, self._rect, self._context)
-            frames[name] = self._shrink(self._add_air(self._sky_rows[name]))
+            frames[name] = self._shrink(self._add_air(name))
         return frames
 
-    def _add_air(self, sky_rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _add_air(self, camera: str) -> NDArray[np.float32]:
         """The last picture, top row first, faded into the fog by depth, with the sky behind it.
 
         MuJoCo's own fog can't change between scenes, and its sky box costs more than this.
         """
         depth = self._depth[::-1]
         depth_m = self._near_m * self._far_m / (self._far_m - depth * (self._far_m - self._near_m))
-        start, end = self._fog_from_to_m
+        assert self._scene is not None
+        # From above one looks down through the fog, not along it.
+        start = self._scene.look.fog_start_m + (60.0 if camera == "overhead" else 0.0)
+        end = start + self._scene.look.fog_end_m - self._scene.look.fog_start_m
         share = np.minimum(np.maximum((depth_m - start) * np.float32(1.0 / (end - start)), 0.0), 1.0)
         pixels = self._pixels[::-1].astype(np.float32)
         pixels += share[..., None] * (self._fog_rgb - pixels)
-        np.copyto(pixels, sky_rows[:, None], where=(depth >= 1.0)[..., None])
+        np.copyto(pixels, self._sky_rows[camera][:, None], where=(depth >= 1.0)[..., None])
         return pixels
 
     def _grade_sky(self, camera: str, look: Look) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from .road import Polyline, RoadLayout
 
 Array = NDArray[np.float64]
 
+LIGHTS = ("daylight", "dusk", "fog")
 WINDOW_BEHIND_M = 110.0
 WINDOW_AHEAD_M = 230.0
 WINDOW_STEP_M = 20.0  # the window jumps in steps of this size
@@ -47,7 +48,7 @@ class Slots:
 
 def draw_look(rng: np.random.Generator, light: str | None) -> Look:
     """Draw an episode's look; `light` may be given."""
-    light = light or str(rng.choice(["daylight", "dusk", "fog"], p=[0.6, 0.2, 0.2]))
+    light = light or str(rng.choice(LIGHTS, p=[0.6, 0.2, 0.2]))
     jitter = rng.uniform(0.9, 1.1, size=3)
     grass = np.array([(0.33, 0.46, 0.22), (0.42, 0.47, 0.24), (0.55, 0.5, 0.34), (0.27, 0.4, 0.24)][rng.integers(4)])
     grey = rng.uniform(0.27, 0.4)

@@ -16,7 +16,8 @@ class Spawner:
 
     def populate(self) -> None:
         """Draw the first scene: somebody close ahead of the ego, the others from behind it to far ahead."""
-        self._spawn(near=True)
+        if self.num_actors:
+            self._spawn(near=True)
         for _ in range(4 * self.num_actors):
             if len(self._traffic.drivers) >= self.num_actors:
                 break
@@ -75,6 +76,8 @@ class Spawner:
         ego_s = float(t.state.s_m[0])
         ego_v = float(t.state.along_mps[0])
         away = rng.uniform(9.0, 20.0) + ego_v * rng.uniform(0.3, 1.8) if near else rng.uniform(-45.0, 130.0)
+        if role == "stopped":  # no scene starts with a crash that nobody could avoid
+            away = max(away, 15.0 + ego_v**2 / 10.0)
         self._try(role, ego_s + away, near_ego_lane=near and rng.random() < 0.75)
 
     def _newcomer(self) -> None:
@@ -85,6 +88,8 @@ class Spawner:
         if role in ("crossing", "stopped", "oncoming"):
             behind = False
         away = -rng.uniform(60.0, FAR_BEHIND_M) if behind else rng.uniform(140.0, FAR_AHEAD_M)
+        if role == "stopped":  # no scene starts with a crash that nobody could avoid
+            away = max(away, 15.0 + ego_v**2 / 10.0)
         self._try(role, ego_s + away, near_ego_lane=not behind and rng.random() < 0.5)
 
     def _try(self, role: str, s_m: float, near_ego_lane: bool) -> None:

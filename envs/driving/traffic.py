@@ -71,9 +71,9 @@ class Driver:
 
 
 class Neighbour(NamedTuple):
-    """Who is ahead or behind: index (-1 nobody), free gap in m, speed along the road in m/s."""
+    """Who is ahead or behind: actor (-1 nobody), free gap in m, speed along the road in m/s."""
 
-    index: int
+    actor: int
     gap_m: float
     speed_mps: float
 
@@ -110,16 +110,17 @@ class Traffic:
         st.heading_error_rad[on] = (pose[:, 2] - psi + np.pi) % (2 * np.pi) - np.pi
         self._speed = p.forward_speed()
 
-    def put(self, kind_index: int, driver: Driver, s_m: float, d_m: float, heading: float, speed_mps: float) -> None:
-        """Place an actor at road coordinates; `heading` is relative to the road."""
+    def put(self, i: int, driver: Driver | None, s_m: float, d_m: float, heading_rad: float, speed_mps: float) -> None:
+        """Place actor i (the ego has no driver here) at road coordinates; its heading is relative to the road."""
         x, y = self.layout.line.point(s_m, d_m)
-        psi = float(self.layout.line.heading(s_m)) + heading
-        self.physics.place(kind_index, float(x), float(y), psi, speed_mps)
-        self.drivers[kind_index] = driver
-        self.state.s_m[kind_index], self.state.d_m[kind_index] = s_m, d_m
-        self.state.along_mps[kind_index] = speed_mps * np.cos(heading)
-        self.state.heading_error_rad[kind_index] = (heading + np.pi) % (2 * np.pi) - np.pi
-        self._speed[kind_index] = speed_mps
+        psi = float(self.layout.line.heading(s_m)) + heading_rad
+        self.physics.place(i, float(x), float(y), psi, speed_mps)
+        if driver is not None:
+            self.drivers[i] = driver
+        self.state.s_m[i], self.state.d_m[i] = s_m, d_m
+        self.state.along_mps[i] = speed_mps * np.cos(heading_rad)
+        self.state.heading_error_rad[i] = (heading_rad + np.pi) % (2 * np.pi) - np.pi
+        self._speed[i] = speed_mps
 
     def neighbour(self, i: int, d_m: float, ahead: bool) -> Neighbour:
         """The nearest actor whose body overlaps actor i's path at lateral offset `d_m`, ahead or behind."""
@@ -224,7 +225,7 @@ class Traffic:
             if lead.gap_m < 3.0 or follow.gap_m < 2.0:
                 continue
             speed = float(st.along_mps[i])
-            if driver.role == "cut_in" and follow.index == 0 and follow.gap_m < 18.0:
+            if driver.role == "cut_in" and follow.actor == 0 and follow.gap_m < 18.0:
                 best, best_gain = other, 1e3
                 continue
             after = driver.idm.accel(speed, driver.wanted_mps, lead.gap_m, speed - lead.speed_mps)
