@@ -55,6 +55,26 @@ def gap_m(a: Box, b: Box) -> float:
     return float(gaps_m(np.array([a]), np.array([b]))[0])
 
 
+def touching(a: Box, b: Box, margin_m: float = 0.0) -> bool:
+    """Whether two boxes, the first grown by a margin, overlap or touch: `gap_m` for one pair in a tight loop."""
+    dx, dy = b.x_m - a.x_m, b.y_m - a.y_m
+    length, width = a.length_m / 2 + margin_m, a.width_m / 2 + margin_m
+    if math.hypot(dx, dy) > math.hypot(length, width) + math.hypot(b.length_m, b.width_m) / 2:
+        return False
+    turn = b.heading_rad - a.heading_rad
+    cos, sin = abs(math.cos(turn)), abs(math.sin(turn))
+    own, other = (length, width), (b.length_m / 2, b.width_m / 2)
+    for heading, (half_length, half_width), (reach_l, reach_w) in (
+        (a.heading_rad, own, other),
+        (b.heading_rad, other, own),
+    ):
+        ahead = abs(dx * math.cos(heading) + dy * math.sin(heading))
+        aside = abs(dy * math.cos(heading) - dx * math.sin(heading))
+        if ahead > half_length + reach_l * cos + reach_w * sin or aside > half_width + reach_l * sin + reach_w * cos:
+            return False
+    return True
+
+
 def gaps_m(a: Floats, b: Floats) -> Floats:
     """`gap_m` for many pairs: boxes (n, 5) and (n, 5) as in `Box` give (n,)."""
     corners_a, corners_b = _corners(a), _corners(b)

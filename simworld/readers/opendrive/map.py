@@ -57,6 +57,7 @@ class OpenDriveMap:
         self.junctions = junctions
         self.signals = signals
         self.unsupported = unsupported
+        self._onward: dict[tuple[str, bool], tuple[Step, ...]] = {}
 
     def road(self, road_id: str) -> RoadRecord:
         """The road with this id; ValueError where there is none."""
@@ -115,6 +116,20 @@ class OpenDriveMap:
         if link.kind == "junction":
             return self._through_junction(link.id, key)
         return self._onto(link, wanted, key.lane, forward)
+
+    def roads_after(self, road_id: str, forward: bool) -> tuple[Step, ...]:
+        """One lane of every road that traffic leaving this one at its end (or start, not `forward`) gets onto."""
+        if (road_id, forward) not in self._onward:
+            road = self.roads[road_id]
+            section = len(road.sections) - 1 if forward else 0
+            steps = [
+                step
+                for lane in road.sections[section].lanes
+                if road.runs_forward(lane) == forward
+                for step in self.following(LaneKey(road_id, section, lane), forward)
+            ]
+            self._onward[road_id, forward] = tuple({(s.key.road, s.forward): s for s in steps}.values())
+        return self._onward[road_id, forward]
 
     def _through_junction(self, junction: str, key: LaneKey) -> list[Step]:
         steps = []

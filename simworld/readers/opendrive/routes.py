@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from simworld.readers.opendrive.map import LanePoint, OpenDriveMap, Step
+from simworld.readers.opendrive.map import LanePoint, OpenDriveMap
 from simworld.readers.opendrive.network import LaneKey
 
 LANE_CHANGE_M = 30.0  # what a change of lane costs in the search, as extra metres
@@ -96,24 +96,12 @@ def distance_ahead(
         if covered > far_m or (road_id, onward) in seen:
             continue
         seen.add((road_id, onward))
-        for step in _road_steps(network, road_id, onward):
+        for step in network.roads_after(road_id, onward):
             length = network.roads[step.key.road].length_m
             if step.key.road == goal.key.road:
                 return covered + (goal.s_m if step.forward else length - goal.s_m)
             heapq.heappush(queue, (covered + length, step.key.road, step.forward))
     return None
-
-
-def _road_steps(network: OpenDriveMap, road_id: str, forward: bool) -> list[Step]:
-    road = network.roads[road_id]
-    section = len(road.sections) - 1 if forward else 0
-    steps = [
-        step
-        for lane in road.sections[section].lanes
-        if road.runs_forward(lane) == forward
-        for step in network.following(LaneKey(road_id, section, lane), forward)
-    ]
-    return list({(s.key.road, s.forward): s for s in steps}.values())
 
 
 def _shortest(network: OpenDriveMap, start: LanePoint, goal: LanePoint) -> list[Leg] | None:

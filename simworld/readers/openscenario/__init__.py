@@ -76,7 +76,7 @@ def open_storyboard(
     notes = Notes()
     scope = _parameters(root, parameters or {})
     folders = [path.parent / scope.resolve(word(d, "path")) for d in root.iterfind("CatalogLocations/*/Directory")]
-    expander = Expander(Catalogs(folders, notes))
+    expander = Expander(Catalogs(folders, notes), notes)
     for part in root:
         if part.tag not in ("ParameterDeclarations", "CatalogLocations"):
             expander.expand(part, scope)

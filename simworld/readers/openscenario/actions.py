@@ -28,7 +28,7 @@ class FollowTrajectory:
         trajectory = self._element.find("Trajectory")
         if trajectory is None:
             trajectory = only_child(child(self._element, "TrajectoryRef"))
-        path = parse_path(trajectory, lambda e: resolve_pose(e, world), world.notes)
+        path = parse_path(trajectory, lambda e: resolve_pose(e, world), world.notes, entity.pose)
         if trajectory.get("closed") == "true":
             world.notes.add("closed trajectory", trajectory.sourceline, "driven once from its start to its end")
         clock = parse_clock(self._element, world.t_s)
@@ -37,6 +37,9 @@ class FollowTrajectory:
         self._follower = TrajectoryFollower(path, number(self._element, "initialDistanceOffset", 0.0), clock)
         entity.follower = self._follower
         entity.lane = None
+        if not entity.placed:
+            entity.pose = path.pose(self._follower.along_m, 0.0)
+            entity.placed = entity.present = True
 
     def step(self, world: World, entity: Entity | None, dt_s: float) -> bool:
         assert entity is not None
@@ -162,5 +165,5 @@ def _change(store: dict[str, str], name: str, change: etree._Element) -> None:
 def _appear(world: World, entity: Entity, change: etree._Element) -> None:
     if change.tag == "DeleteEntityAction":
         entity.present = False
-    elif change.tag == "AddEntityAction":
+    elif change.tag == "AddEntityAction" and not entity.present:
         teleport(world, entity, child(change, "Position"))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lxml import etree
 
-from simworld.readers.contacts import gap_m
+from simworld.readers.contacts import touching
 from simworld.readers.openscenario.distances import ahead_m, aside_m, straight_m
 from simworld.readers.openscenario.positions import Place, resolve
 from simworld.readers.openscenario.world import Entity, World
@@ -230,7 +230,7 @@ def _collision(thing: etree._Element, world: World) -> EntityCheck:
         if other is entity or not other.present or (name is not None and other.name != name):
             return False
         group = {"pedestrian": "pedestrian", "static": "miscellaneous"}.get(other.spec.kind, "vehicle")
-        return (wanted is None or group == wanted) and gap_m(entity.box(), other.box()) <= 0
+        return (wanted is None or group == wanted) and touching(entity.box(), other.box())
 
     return lambda w, e: any(touches(e, other) for other in w.entities.values())
 

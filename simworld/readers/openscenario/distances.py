@@ -62,13 +62,14 @@ def _road_ahead(world: World, a: Entity, b: Entity) -> float | None:
     """Signed distance along the road, None where no road joins the two within `FAR_M`."""
     if world.network is None or a.lane is None:
         return None
-    target = b.lane or world.network.locate(*b.pose, far_m=10.0)
+    target = world.lane_under(b)
     if target is None:
         return None
-    forward = distance_ahead(world.network, a.lane, target, a.forward, FAR_M)
-    if forward is not None and forward <= 1.0:
-        return forward
-    back = distance_ahead(world.network, a.lane, target, not a.forward, FAR_M)
+    if target.key.road == a.lane.key.road:
+        return (target.s_m - a.lane.s_m) * (1 if a.forward else -1)
+    far = min(FAR_M, 50.0 + 3 * straight_m(a, b, freespace=False))  # no road winds more than that
+    forward = distance_ahead(world.network, a.lane, target, a.forward, far)
+    back = distance_ahead(world.network, a.lane, target, not a.forward, far)
     if forward is None:
         return None if back is None else -back
     return forward if back is None or forward <= back else -back

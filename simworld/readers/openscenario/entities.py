@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lxml import etree
@@ -28,6 +29,7 @@ _VEHICLES: dict[str, ActorClass] = {
 }
 # OpenSCENARIO has no class for a tank; a scenario says it by this property of the vehicle.
 CLASS_PROPERTY = "simworld_class"
+MAX_SIZE_M = 1_000.0  # walls and buildings are entities too
 _EGO_NAMES = ("ego", "hero", "ego_vehicle", "egovehicle", "host")
 
 
@@ -44,7 +46,9 @@ class EntitySpec:
     body: Body
     centre_ahead_m: float = 0.0
     centre_left_m: float = 0.0
-    max_speed_mps: float = float("inf")
+    max_speed_mps: float = math.inf
+    max_acceleration_mps2: float = math.inf
+    max_deceleration_mps2: float = math.inf
     is_ego: bool = False
     controllers: tuple[str, ...] = ()
     line: int | None = None
@@ -89,10 +93,12 @@ def _entity(element: etree._Element, carla_frame: bool, notes: Notes) -> EntityS
     kind = _kind(thing, notes)
     body, ahead, left = _body(thing, kind, carla_frame, notes)
     properties = {word(p, "name", ""): word(p, "value", "") for p in thing.iterfind("Properties/Property")}
-    top = float("inf")
+    speed = up = down = math.inf
     performance = thing.find("Performance")
     if performance is not None:
-        top = number(performance, "maxSpeed", float("inf"), lowest=0.0, highest=float("inf"))
+        names = ("maxSpeed", "maxAcceleration", "maxDeceleration")
+        given = (number(performance, k, math.inf, lowest=0.0, highest=math.inf) or math.inf for k in names)
+        speed, up, down = given
     if thing.find("Trailer") is not None and thing.find("Trailer/Trailer") is not None:
         notes.add(f"{name}: Trailer", thing.sourceline, "the trailer is left out")
     controllers = tuple(word(c, "name", "") for c in element.iterfind("ObjectController/Controller"))
@@ -104,7 +110,9 @@ def _entity(element: etree._Element, carla_frame: bool, notes: Notes) -> EntityS
         body,
         ahead,
         left,
-        top,
+        speed,
+        up,
+        down,
         is_ego=properties.get("type") == "ego_vehicle",
         controllers=controllers,
         line=element.sourceline,
@@ -139,7 +147,7 @@ def _body(thing: etree._Element, kind: ActorClass, carla_frame: bool, notes: Not
     if box is None:
         notes.add("BoundingBox", thing.sourceline, f"missing: taken as a typical {kind}")
         return Body(typical.length_m, typical.width_m, typical.height_m, mass), 0.0, 0.0
-    length, width, height = (number(box, k, lowest=0.0, highest=100.0) for k in ("length", "width", "height"))
+    length, width, height = (number(box, k, lowest=0.0, highest=MAX_SIZE_M) for k in ("length", "width", "height"))
     if kind == "pedestrian" and max(length, width) > 3.0 and thing.get("pedestrianCategory") != "animal":
         notes.add(
             "BoundingBox", box.sourceline, f"{length:g} m by {width:g} m is no pedestrian: a typical size is used"

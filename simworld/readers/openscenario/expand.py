@@ -21,6 +21,8 @@ _EMBEDDED = re.compile(r"\$\{([^{}]*)\}")
 _NAMES = ("name", "storyboardElementRef", "description", "author")
 
 
+# What a missing catalog entry can be left out of, because it moves nothing.
+_NO_MOTION = ("ObjectController", "AssignControllerAction", "ControllerAction", "EnvironmentAction")
 MAX_CHAIN = 40  # parameters defined by parameters
 MAX_DEPTH = 150  # elements within elements, catalogs included
 
@@ -89,7 +91,11 @@ class Catalogs:
     def find(self, catalog: str, entry: str) -> etree._Element:
         """The entry's element; ValueError that lists what there is otherwise."""
         if self._entries is None:
-            self._entries = dict(self._read())
+            self._entries = {}
+            # A catalog answers to its own name and, where that is free, to the name of its file.
+            for names, element in list(self._read()):
+                for own_name in names:
+                    self._entries.setdefault((own_name, word(element, "name", "")), element)
         found = self._entries.get((catalog, entry))
         if found is None:
             near = get_close_matches(entry, [e for c, e in self._entries if c == catalog], n=4)
@@ -98,6 +104,7 @@ class Catalogs:
         return found
 
     def _read(self) -> Iterator[tuple[tuple[str, str], etree._Element]]:
+        """((catalog's name, file's name), entry) of every entry."""
         for folder in self._folders:
             if not folder.is_dir():
                 self._notes.add(f"catalog folder {folder.name}", None, f"{folder} does not exist; left out")
@@ -110,14 +117,15 @@ class Catalogs:
                 catalog = parse_xml(data, path.name).find("Catalog")
                 if catalog is not None:
                     for entry in catalog:
-                        yield (word(catalog, "name", ""), word(entry, "name", "")), entry
+                        yield (word(catalog, "name", ""), path.stem), entry
 
 
 class Expander:
     """Rewrites a tree in place; one object per document, so that its limits span all catalogs."""
 
-    def __init__(self, catalogs: Catalogs) -> None:
+    def __init__(self, catalogs: Catalogs, notes: Notes) -> None:
         self._catalogs = catalogs
+        self._notes = notes
         self._expansions = 0
         self._elements = 0
 
@@ -151,7 +159,15 @@ class Expander:
             raise ValueError(f"catalog entries refer to each other in a circle: {' -> '.join([*chain, label])}")
         if len(chain) >= LIMITS.catalog_depth or self._expansions > LIMITS.catalog_expansions:
             raise ValueError(f"catalog references are nested too deeply or too many, at {where(reference)}")
-        copy = deepcopy(self._catalogs.find(catalog, entry))
+        try:
+            copy = deepcopy(self._catalogs.find(catalog, entry))
+        except ValueError as error:
+            parent = reference.getparent()
+            if parent.tag not in _NO_MOTION:
+                raise
+            self._notes.add(f"CatalogReference {label}", reference.sourceline, f"left out: {error}")
+            parent.remove(reference)
+            return
         inner = Scope(scope)
         for assignment in reference.iterfind("ParameterAssignments/ParameterAssignment"):
             inner.assign(word(assignment, "parameterRef").lstrip("$"), scope.resolve(word(assignment, "value")))

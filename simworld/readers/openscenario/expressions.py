@@ -201,6 +201,8 @@ class _Parser:
 def _as_value(text: str) -> Value:
     if text in ("true", "false"):
         return float(text == "true")
+    if text == "pi":  # not in the standard, but in many files
+        return math.pi
     try:
         return float(text)
     except ValueError:

@@ -106,6 +106,10 @@ class Shift:
 
     def step(self, world: World, entity: Entity | None, dt_s: float) -> bool:
         assert entity is not None and self._dynamics is not None
+        if entity.lane is not None:
+            # On entering a road the offset may count from another lane's centre than before.
+            moved = (entity.lane.offset_m if entity.forward else -entity.lane.offset_m) - self._at_m
+            self._from_m, self._to_m, self._at_m = self._from_m + moved, self._to_m + moved, self._at_m + moved
         by_distance = self._dynamics.dimension == "distance"
         self._done += abs(entity.speed_mps) * dt_s if by_distance else dt_s
         change = self._to_m - self._from_m

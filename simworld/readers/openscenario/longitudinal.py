@@ -67,19 +67,34 @@ class SpeedAction:
         assert entity is not None
         if self._continuous:
             self._target_mps = self._target(world, entity)
-        by_distance = self._dynamics.dimension == "distance"
-        self._done += abs(entity.speed_mps) * dt_s if by_distance else dt_s
+        self._done += abs(entity.speed_mps) * dt_s if self._holds_distance() else dt_s
         if self._hold and self._dynamics.shape == "step":
             entity.speed_mps = self._target_mps
             return self._done >= abs(self._dynamics.value)
-        extent = self._dynamics.extent(self._target_mps - self._from_mps)
+        extent = self._extent_s(entity)
         progress = self._done / extent if extent > 0 else 1.0
         change = self._target_mps - self._from_mps
-        if by_distance and entity.speed_mps == 0 and progress < 1:
-            # A speed change over a distance can't begin at rest by its own rule; a small push sets it off.
-            progress = max(progress, 1e-3)
         entity.speed_mps = self._from_mps + change * self._dynamics.fraction(progress)
         return progress >= 1.0 - 1e-9 and not self._continuous
+
+    def _holds_distance(self) -> bool:
+        return self._hold and self._dynamics.shape == "step" and self._dynamics.dimension == "distance"
+
+    def _extent_s(self, entity: Entity) -> float:
+        """Seconds that the change takes, more than asked for where the entity can't change its speed that fast.
+
+        Over a distance it is the time in which the mean speed covers it; all shapes are symmetric, so the mean
+        is halfway, and that holds from a standstill too.
+        """
+        change = self._target_mps - self._from_mps
+        if self._dynamics.shape == "step":
+            return 0.0
+        extent = self._dynamics.extent(change)
+        if self._dynamics.dimension == "distance":
+            mean = abs(self._from_mps + self._target_mps) / 2
+            extent = abs(self._dynamics.value) / mean if mean > 1e-3 else 0.0
+        limit = entity.spec.max_acceleration_mps2 if change > 0 else entity.spec.max_deceleration_mps2
+        return max(extent, self._dynamics.peak * abs(change) / limit)
 
     def describe(self) -> dict[str, object]:
         return {"action": "SpeedAction", "target_mps": self._target_mps, "shape": self._dynamics.shape}

@@ -27,6 +27,7 @@ def move(world: World, entity: Entity, dt_s: float) -> None:
         if entity.lane is not None:
             along = world.network.point_pose(entity.lane, entity.forward)
             slip = math.atan2(entity.lateral_mps, max(abs(entity.speed_mps), 0.5)) if entity.lateral_mps else 0.0
+            slip = slip if entity.speed_mps >= 0 else -slip
             entity.pose = along._replace(heading_rad=along.heading_rad + slip)
     else:
         _move_straight(entity, entity.speed_mps * dt_s, entity.lateral_mps * dt_s)
@@ -57,6 +58,9 @@ def _move_on_lane(network: OpenDriveMap, entity: Entity, distance_m: float) -> N
             return
         step = choose_step(network, entity, point, forward)
         if step is None:
+            point = _beside_that_goes_on(network, point, forward)
+            step = choose_step(network, entity, point, forward)
+        if step is None:
             edge = section.end_m if forward else section.s_m
             entity.pose = network.point_pose(point._replace(s_m=edge), entity.forward)
             entity.lane = None
@@ -70,6 +74,18 @@ def _move_on_lane(network: OpenDriveMap, entity: Entity, distance_m: float) -> N
         forward = step.forward
         entity.forward = forward == (distance_m >= 0)
         entity.lane = point
+
+
+def _beside_that_goes_on(network: OpenDriveMap, point: LanePoint, forward: bool) -> LanePoint:
+    """The same place counted from the nearest lane of this road that leads on, if any does."""
+    road = network.roads[point.key.road]
+    lanes = sorted(road.sections[point.key.section].lanes, key=lambda lane: abs(lane - point.key.lane))
+    for lane in lanes:
+        key = point.key._replace(lane=lane)
+        if network.following(key, forward):
+            t = network.lateral(point)
+            return LanePoint(key, point.s_m, t - road.lane_span(key.section, lane, point.s_m)[0])
+    return point
 
 
 def choose_step(network: OpenDriveMap, entity: Entity, point: LanePoint, forward: bool) -> Step | None:

@@ -90,16 +90,16 @@ def _relative_object(element: etree._Element, world: World) -> Place:
     return Place(Pose(x, y, _turned(element, world, origin.heading_rad)))
 
 
-def _on_lane(point: LanePoint, element: etree._Element, world: World) -> Place:
+def _on_lane(point: LanePoint, element: etree._Element, world: World, forward: bool | None = None) -> Place:
     assert world.network is not None
-    along = world.network.point_pose(point)
+    along = world.network.point_pose(point, forward)
     heading = _turned(element, world, along.heading_rad)
     road_heading = world.network.roads[point.key.road].reference(point.s_m).heading_rad
     return Place(along._replace(heading_rad=heading), point, math.cos(heading - road_heading) >= 0)
 
 
 def _at_road(road_id: str, s_m: float, t_m: float, element: etree._Element, world: World) -> Place:
-    """Road coordinates, on whatever lane lies there."""
+    """Road coordinates, on whatever lane lies there; heads with its traffic, or as turned from the road's direction."""
     assert world.network is not None
     road = world.network.road(road_id)
     s_m = min(max(s_m, 0.0), road.length_m)
@@ -107,7 +107,8 @@ def _at_road(road_id: str, s_m: float, t_m: float, element: etree._Element, worl
     for lane in road.sections[section].lanes:
         centre, width = road.lane_span(section, lane, s_m)
         if abs(t_m - centre) <= width / 2:
-            return _on_lane(world.network.lane_point(road_id, lane, s_m, t_m - centre), element, world)
+            along_s = True if element.find("Orientation") is not None else None
+            return _on_lane(world.network.lane_point(road_id, lane, s_m, t_m - centre), element, world, along_s)
     pose = road.pose(s_m, t_m)
     return Place(pose._replace(heading_rad=_turned(element, world, pose.heading_rad)))
 
@@ -164,7 +165,7 @@ def _relative_lane(element: etree._Element, world: World) -> Place:
         raise ValueError(f"{where(element)}: road {point.key.road} has no lane {lane} beside {origin.name!r}")
     start = LanePoint(point.key._replace(lane=lane), point.s_m, number(element, "offset", 0.0))
     moved = slide(world, start, distance if forward else -distance)
-    return _on_lane(moved, element, world)
+    return _on_lane(moved, element, world, forward if moved.key.road == start.key.road else None)
 
 
 def lane_beside(lane: int, steps: int, forward: bool) -> int:

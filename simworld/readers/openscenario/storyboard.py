@@ -266,9 +266,14 @@ class Storyboard:
             run.begin()
             run.active = []
             for entity, action in run.runs:
-                if entity is not None and not entity.placed and action.channel:
+                if entity is not None and not entity.placed and action.channel not in ("", "trajectory"):
                     continue
-                action.start(world, entity)
+                try:
+                    action.start(world, entity)
+                except ValueError as error:
+                    # What a file asks for only now and can't be had costs that action, not the whole scenario.
+                    world.notes.add(f"action {run.name}", None, f"left out at {world.t_s:.2f} s: {error}")
+                    continue
                 if entity is not None:
                     self.performances.append(Performance(entity.name, action, world.t_s))
                     self._take_channel(world, entity, action)
@@ -341,6 +346,8 @@ def _reset(group: Group) -> None:
         child.state = "standby"
         if isinstance(child, Event):
             child.count = 0
+            if child.trigger is not None:
+                child.trigger.reset()
             for run in child.actions:
                 run.state = "standby"
         elif isinstance(child, Group):

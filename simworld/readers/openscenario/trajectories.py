@@ -69,15 +69,18 @@ class TrajectoryFollower:
         return self.along_m - before, at >= self.path.t_s[-1]
 
 
-def parse_path(trajectory: etree._Element, resolve: Resolve, notes: Notes) -> Path:
-    """The path of a <Trajectory>; `resolve` turns its positions into poses. ValueError where it has none."""
+def parse_path(trajectory: etree._Element, resolve: Resolve, notes: Notes, start: Pose | None = None) -> Path:
+    """The path of a <Trajectory>; ValueError where it has none.
+
+    `resolve` turns its positions into poses; `start` is where a path begins that does not say so itself.
+    """
     shape = child(trajectory, "Shape")
     if shape.find("Polyline") is not None:
         return _polyline(child(shape, "Polyline"), resolve, notes)
     if shape.find("Clothoid") is not None:
         return _clothoid(child(shape, "Clothoid"), resolve)
     if shape.find("ClothoidSpline") is not None:
-        return _clothoid_spline(child(shape, "ClothoidSpline"), resolve)
+        return _clothoid_spline(child(shape, "ClothoidSpline"), resolve, start)
     if shape.find("Nurbs") is not None:
         return _nurbs(child(shape, "Nurbs"), resolve)
     raise ValueError(f"{where(trajectory)} has no known shape")
@@ -115,10 +118,10 @@ def _clothoid(shape: etree._Element, resolve: Resolve) -> Path:
     return _path(xy, t_s)
 
 
-def _clothoid_spline(shape: etree._Element, resolve: Resolve) -> Path:
+def _clothoid_spline(shape: etree._Element, resolve: Resolve, start: Pose | None) -> Path:
     pieces: list[NDArray[np.float64]] = []
     times: list[float] = []
-    pose: Pose | None = None
+    pose = start
     for segment in shape.iterfind("ClothoidSplineSegment"):
         place = segment.find("PositionStart")
         if place is None:

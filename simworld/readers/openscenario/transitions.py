@@ -28,9 +28,12 @@ class Dynamics:
             return 0.0
         if self.dimension != "rate":
             return abs(self.value)
-        # The greatest slope of the unit shapes below: 1, 3/2 and pi/2.
-        peak = {"linear": 1.0, "cubic": 1.5, "sinusoidal": math.pi / 2}[self.shape]
-        return peak * abs(change) / abs(self.value) if self.value else 0.0
+        return self.peak * abs(change) / abs(self.value) if self.value else 0.0
+
+    @property
+    def peak(self) -> float:
+        """The greatest slope of the shape over its mean slope."""
+        return {"linear": 1.0, "cubic": 1.5, "sinusoidal": math.pi / 2, "step": 1.0}[self.shape]
 
     def fraction(self, progress: float) -> float:
         """How much of the change is done (0 to 1) when `progress` (0 to 1) of the extent is."""

@@ -22,14 +22,14 @@ class Condition:
     edge: str
     delay_s: float
     latch: bool
-    _before: bool = False
+    _before: bool | None = None  # unknown at the first look, which therefore is no edge
     _true: bool = False
     _due_s: list[float] = field(default_factory=list)
 
     def update(self, world: World, states: ElementStates) -> bool:
         """Whether the condition holds at this step; to be asked at every step."""
         now = self.check(world, states)
-        rising, falling = now and not self._before, self._before and not now
+        rising, falling = now and self._before is False, self._before is True and not now
         self._before = now
         if self.latch:
             fires = now
@@ -44,6 +44,10 @@ class Condition:
         self._true = fires or (self.latch and self._true)
         return self._true
 
+    def reset(self) -> None:
+        """Forget the past, as for the first look."""
+        self._before, self._true, self._due_s = None, False, []
+
 
 class Trigger:
     """True when every condition of any one group holds; a trigger without groups never is."""
@@ -55,10 +59,16 @@ class Trigger:
         """Update all conditions, so that none misses an edge, and combine them."""
         return any([bool(group) and all([c.update(world, states) for c in group]) for group in self._groups])
 
+    def reset(self) -> None:
+        """Make all conditions forget the past."""
+        for group in self._groups:
+            for condition in group:
+                condition.reset()
+
 
 def parse_trigger(element: etree._Element | None, world: World) -> Trigger | None:
-    """A <StartTrigger> or <StopTrigger>; None where there is none."""
-    if element is None:
+    """A <StartTrigger> or <StopTrigger>; None where there is none, or one without conditions."""
+    if element is None or element.find("ConditionGroup") is None:
         return None
     groups = []
     for group in element.iterfind("ConditionGroup"):

@@ -13,6 +13,7 @@ from simworld.readers.openscenario.trajectories import TrajectoryFollower
 
 ALIGNED_RAD = math.radians(30)  # an entity turned further than this against its lane walks straight on instead
 DRIVABLE = ("driving",)
+SEEN_M = 0.25
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Entity:
     forward     whether it follows the lane towards growing s
     route       roads that it prefers at junctions
     follower    the trajectory that moves it, while one does
+    seen        where it was when it was last looked for on the lanes, and what was found
     lateral_mps how fast its offset in the lane grows (left of its heading), for its heading
     """
 
@@ -41,7 +43,7 @@ class Entity:
     still_s: float = 0.0
     off_road_s: float = 0.0
     end_of_road_s: float = 0.0
-    collided_with: set[str] = field(default_factory=set)
+    seen: tuple[Pose, LanePoint | None] | None = None
 
     @property
     def name(self) -> str:
@@ -84,6 +86,15 @@ class World:
         """The entity if it is on the road now."""
         found = self.entities.get(name)
         return found if found is not None and found.present else None
+
+    def lane_under(self, entity: Entity) -> LanePoint | None:
+        """The lane that it follows, or else the one that it is on or beside; looked up anew only as it moves."""
+        if entity.lane is not None or self.network is None:
+            return entity.lane
+        x, y, heading = entity.pose
+        if entity.seen is None or math.hypot(entity.seen[0].x_m - x, entity.seen[0].y_m - y) > SEEN_M:
+            entity.seen = entity.pose, self.network.locate(x, y, heading, far_m=10.0)
+        return entity.seen[1]
 
     def attach(self, entity: Entity) -> None:
         """Put a freely placed entity onto the lane below it, if it stands along one."""
