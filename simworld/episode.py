@@ -13,6 +13,19 @@ from simworld.shapes import expect
 ACTOR_FIELDS = ("class", "x_m", "y_m", "heading_rad", "vx_mps", "vy_mps", "length_m", "width_m", "mass_kg")
 
 
+class NotApplicable(float):
+    """A NaN that equals itself, so that two equal infos compare equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NotApplicable)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+NOT_APPLICABLE = NotApplicable("nan")  # what info["outcomes"] says of an outcome at a step where it means nothing
+
+
 @dataclass(frozen=True)
 class OutcomeSpec:
     """Something that an env declares it can cause at a step.

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
 import weakref
-
-# Without a display MuJoCo needs to be told, before its import, to render through EGL. Mesa's software rasteriser
-# starts a thread per core, which for frames this small costs more than it gains: 76 instead of 130 steps/s.
-if sys.platform == "linux" and "DISPLAY" not in os.environ:
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import mujoco
 import numpy as np

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simworld.episode import ActionSpec, EpisodeSpec, OutcomeSpec
+from simworld.episode import NOT_APPLICABLE, ActionSpec, EpisodeSpec, OutcomeSpec
 from simworld.scenario import ACTOR_CLASSES
 
-from .cameras import Cameras, check_cameras, mujoco  # before any other import of mujoco: it chooses the backend
+from .cameras import Cameras, check_cameras
 from .layout import (
     GOAL_RADIUS_M,
     MAX_VESSELS,
@@ -73,7 +74,6 @@ class PushEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]]):
 
     Terminates when the block's centre is on the goal disc, and, with `end_on_break`, when a vessel is hit harder
     than BREAK_FORCE_N or topples. `reset(options=...)` may pin ``material``, ``shape`` and ``num_vessels``.
-    ``info["outcomes"]`` names ``contact_force`` only at steps with a forbidden contact.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -145,9 +145,11 @@ class PushEnv(gymnasium.Env[dict[str, NDArray[np.uint8]], NDArray[np.float32]]):
         self._goal_distance_m = distance
         reward = float(np.clip(0.5 * progress + success - 0.3 * touched - 0.7 * broken, -1.0, 1.0))
         info = self._info()
-        info["outcomes"] = {"success": float(success), "forbidden_contact": float(touched)}
-        if touched:
-            info["outcomes"]["contact_force"] = force_n
+        info["outcomes"] = {
+            "success": float(success),
+            "forbidden_contact": float(touched),
+            "contact_force": force_n if touched else NOT_APPLICABLE,
+        }
         terminated = bool(success or (broken and self.end_on_break))
         return self._cameras.render(self._data), reward, terminated, False, info
 
