@@ -1,0 +1,146 @@
+"""Codecs: between frames and the small grids of numbers in which the dynamics run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from simworld.model.noise import NoiseStream
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """`conv`: a small autoencoder, 8 pixels to a cell. `pixels`: the frame itself, unshuffled by 8."""
+
+    kind: Literal["conv", "pixels"] = "conv"
+    channels: int = 16
+    widths: tuple[int, int, int] = (48, 96, 160)
+    latent_noise: float = 0.05
+
+
+class Codec(nn.Module):
+    """Frames (n, 3, h, w) in [-1, 1] to latents (n, channels, h/8, w/8), standardised, and back."""
+
+    scale = 8
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def to_bounded(self, frames: Tensor) -> Tensor:
+        """Frames to latents in [-1, 1], before standardisation."""
+        raise NotImplementedError
+
+    def from_bounded(self, bounded: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return (self.to_bounded(frames) - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.from_bounded(latents * self.std[:, None, None] + self.mean[:, None, None]).clamp(-1, 1)
+
+    def clamp(self, latents: Tensor) -> Tensor:
+        """Hold latents (..., c, h, w) inside what `encode` can give: drift can not leave the box."""
+        low = ((-1 - self.mean) / self.std)[:, None, None]
+        high = ((1 - self.mean) / self.std)[:, None, None]
+        return torch.minimum(torch.maximum(latents, low), high)
+
+
+class PixelCodec(Codec):
+    """No codec: 8 x 8 pixels are one cell of 192 channels."""
+
+    def __init__(self) -> None:
+        super().__init__(3 * self.scale**2)
+
+    def to_bounded(self, frames: Tensor) -> Tensor:
+        return rearrange(frames, "n c (h p) (w q) -> n (c p q) h w", p=self.scale, q=self.scale)
+
+    def from_bounded(self, bounded: Tensor) -> Tensor:
+        return rearrange(bounded, "n (c p q) h w -> n c (h p) (w q)", p=self.scale, q=self.scale)
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(F.silu(x))))
+
+
+class ConvCodec(Codec):
+    """A convolutional autoencoder whose finest grid is half the frame's: cheap at both ends."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__(config.channels)
+        a, b, c = config.widths
+        self.latent_noise = config.latent_noise
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, a, 3, padding=1),
+            Residual(a),
+            nn.Conv2d(a, b, 4, stride=2, padding=1),
+            Residual(b),
+            nn.Conv2d(b, c, 4, stride=2, padding=1),
+            Residual(c),
+            nn.Conv2d(c, config.channels, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(config.channels, c, 3, padding=1),
+            Residual(c),
+            Residual(c),
+            nn.Conv2d(c, 4 * b, 1),
+            nn.PixelShuffle(2),
+            Residual(b),
+            nn.Conv2d(b, 4 * a, 1),
+            nn.PixelShuffle(2),
+            Residual(a),
+            nn.SiLU(),
+            nn.Conv2d(a, 12, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+
+    def to_bounded(self, frames: Tensor) -> Tensor:
+        return torch.tanh(self.encoder(frames.contiguous(memory_format=torch.channels_last)))
+
+    def from_bounded(self, bounded: Tensor) -> Tensor:
+        return self.decoder(bounded.contiguous(memory_format=torch.channels_last))
+
+    def loss(self, frames: Tensor, noise: NoiseStream) -> Tensor:
+        """Reconstruction of frames (n, 3, h, w) through slightly noised latents: squared and absolute error.
+
+        The noise spreads the latents, so that small errors of the dynamics stay small in pixels.
+        """
+        bounded = self.to_bounded(frames)
+        shaken = bounded + self.latent_noise * noise.normal(*bounded.shape[1:])
+        error = self.from_bounded(shaken).float() - frames
+        return error.square().mean() + 0.1 * error.abs().mean()
+
+    @torch.no_grad()
+    def standardise(self, frames: Tensor) -> None:
+        """Set mean and std so that the latents of `frames` have zero mean and unit variance per channel."""
+        bounded = self.to_bounded(frames).float()
+        self.mean.copy_(bounded.mean(dim=(0, 2, 3)))
+        self.std.copy_(bounded.std(dim=(0, 2, 3)).clamp(min=0.02))
+
+
+def build_codec(config: CodecConfig) -> Codec:
+    if config.kind == "pixels":
+        return PixelCodec()
+    if config.kind == "conv":
+        return ConvCodec(config)
+    raise ValueError(f"unknown codec {config.kind!r}; use conv or pixels")

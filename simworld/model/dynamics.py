@@ -1,0 +1,156 @@
+"""The dynamics: one transformer pass from a noisy frame, its past and an action to the clean frame.
+
+Every frame of a window is denoised at its own noise level (diffusion forcing, Chen et al. 2024), with
+the clean frames before it in the channels of its tokens. The keys and values that later frames look
+back at are therefore those of the denoising pass itself: a stream needs no second pass to fill its cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from simworld.model.noise import NoiseStream
+from simworld.nets.transformer import KeysValues, SpaceTimeTransformer, TransformerConfig
+
+Latents = dict[str, Tensor]  # {camera: (b, t, c, h, w)}, standardised
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """`history_noise`: the largest standard deviation put on past frames in training.
+
+    `pure_noise`: the share of frames trained from noise alone, the condition of one-step sampling.
+    """
+
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    registers: int = 4
+    num_past: int = 2
+    history_noise: float = 0.2
+    pure_noise: float = 0.6
+
+
+class Denoised(NamedTuple):
+    """clean: {camera: (b, t, c, h, w)}; registers (b, t, r * width) for the outcome heads."""
+
+    clean: Latents
+    registers: Tensor
+    cache: tuple[KeysValues, ...]
+
+
+def embed_level(level: Tensor, width: int) -> Tensor:
+    """Sines and cosines of a level in [0, 1], (...) to (..., width)."""
+    frequency = torch.exp(torch.linspace(0, math.log(256), width // 2, device=level.device))
+    angle = math.pi * level[..., None] * frequency
+    return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
+
+
+def past_frames(latents: Latents, num_past: int) -> Latents:
+    """Channels of the `num_past` frames before each frame but the first: (b, t, n c, h, w) for t + 1 frames.
+
+    Before the first frame its copies stand in.
+    """
+    out = {}
+    for camera, z in latents.items():
+        padded = torch.cat([z[:, :1]] * (num_past - 1) + [z], dim=1)
+        t = z.shape[1] - 1
+        shifts = [padded[:, num_past - 1 - i : num_past - 1 - i + t] for i in range(num_past)]
+        out[camera] = torch.cat(shifts, dim=2)
+    return out
+
+
+class Dynamics(nn.Module):
+    """Predicts the clean latents of each frame; `grids` gives every camera's (h, w) in cells."""
+
+    def __init__(
+        self, config: DynamicsConfig, *, channels: int, grids: dict[str, tuple[int, int]], action_size: int
+    ) -> None:
+        super().__init__()
+        d = config.transformer.width
+        self.config, self.channels, self.grids = config, channels, grids
+        self.embed = nn.Linear((1 + config.num_past) * channels, d)
+        self.place = nn.ParameterDict(
+            {camera: nn.Parameter(0.02 * torch.randn(h * w, d)) for camera, (h, w) in grids.items()}
+        )
+        self.register_tokens = nn.Parameter(0.02 * torch.randn(config.registers, d))
+        self.action = nn.Sequential(nn.Linear(action_size, d), nn.SiLU(), nn.Linear(d, d))
+        self.level = nn.Sequential(nn.Linear(2 * 64, d), nn.SiLU(), nn.Linear(d, d))
+        self.transformer = SpaceTimeTransformer(config.transformer)
+        self.final_norm = nn.LayerNorm(d)
+        self.head = nn.Linear(d, 2 * channels)
+        nn.init.zeros_(self.head.weight)
+        with torch.no_grad():  # the skip starts open: an untrained model repeats the last frame
+            self.head.bias.copy_(torch.cat([torch.zeros(channels), torch.ones(channels)]))
+
+    def forward(
+        self,
+        noisy: Latents,
+        past: Latents,
+        actions: Tensor,
+        level: Tensor,
+        history_level: Tensor,
+        cache: tuple[KeysValues, ...] | None = None,
+    ) -> Denoised:
+        """noisy {camera: (b, t, c, h, w)}, past {camera: (b, t, n c, h, w)}, actions (b, t, a).
+
+        level (b, t): 0 is pure noise, 1 is clean; history_level (b, t): noise on the past frames.
+        """
+        tokens = [
+            self.embed(rearrange(torch.cat([noisy[k], past[k]], dim=2), "b t c h w -> b t (h w) c")) for k in self.grids
+        ]
+        # under autocast the stream of tokens stays in low precision: its memory traffic is most of the cost
+        tokens = [x + self.place[k].to(x.dtype) for k, x in zip(self.grids, tokens, strict=True)]
+        b, t = level.shape
+        tokens.append(repeat(self.register_tokens.to(tokens[0].dtype), "r d -> b t r d", b=b, t=t))
+        x = torch.cat(tokens, dim=2)
+        levels = torch.cat([embed_level(level, 64), embed_level(history_level, 64)], dim=-1)
+        condition = self.level(levels.to(actions.dtype)) + self.action(actions)
+        x, cache = self.transformer(x, condition.to(x.dtype), cache)
+        registers = rearrange(x[:, :, -self.config.registers :], "b t r d -> b t (r d)")
+        out = self.head(self.final_norm(x[:, :, : -self.config.registers]))
+        return Denoised(self._unpack(out, past), registers, cache)
+
+    def _unpack(self, out: Tensor, past: Latents) -> Latents:
+        """Tokens to {camera: latents}: a change, plus the last frame through a gate."""
+        clean, start = {}, 0
+        for camera, (h, w) in self.grids.items():
+            grid = rearrange(out[:, :, start : start + h * w], "b t (h w) c -> b t c h w", h=h)
+            change, gate = grid.float().chunk(2, dim=2)
+            clean[camera] = change + gate * past[camera][:, :, : self.channels].float()
+            start += h * w
+        return clean
+
+
+class Levels(NamedTuple):
+    """Noise level of each frame and history noise of each window, both (b, t) in [0, 1]."""
+
+    level: Tensor
+    history: Tensor
+
+
+def draw_levels(config: DynamicsConfig, t: int, noise: NoiseStream) -> Levels:
+    """Level per frame, biased to pure noise; history noise per window, half of them nearly clean."""
+    level = noise.uniform(t) * (noise.uniform(t) >= config.pure_noise)
+    history = noise.uniform(1) * torch.where(noise.uniform(1) < 0.5, 0.1, 1.0)
+    return Levels(level, history.expand(-1, t))
+
+
+def draw_noise(like: Latents, noise: NoiseStream) -> Latents:
+    return {k: noise.normal(*z.shape[1:]) for k, z in like.items()}
+
+
+def noised(clean: Latents, level: Tensor, noise: Latents) -> Latents:
+    """Straight line from noise (level 0) to clean (level 1), level (b, t)."""
+    mix = level[..., None, None, None]
+    return {k: mix * z + (1 - mix) * noise[k] for k, z in clean.items()}
+
+
+def corrupt(latents: Latents, amount: Tensor, noise: NoiseStream) -> Latents:
+    """Add noise of standard deviation `amount` (b,) to every frame of a window (b, t, c, h, w)."""
+    drawn = draw_noise(latents, noise)
+    return {k: z + amount[:, None, None, None, None] * drawn[k] for k, z in latents.items()}

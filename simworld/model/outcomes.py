@@ -1,0 +1,165 @@
+"""Outcome heads: from a frame's features to what its action causes, built from the env's OutcomeSpec.
+
+Events are discrete-time hazards over the coming steps: bin h holds the probability that the event
+happens at step h if it has not before (Singer and Willett 1993). Bin 0 is the present step. Scalars
+are quantiles and categories are logits, of the next such event within the horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simworld.episode import OutcomeSpec
+
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """`horizon` steps are covered by the hazards (30 steps are 3 s at 10 Hz)."""
+
+    horizon: int = 30
+    width: int = 256
+
+
+class OutcomeTargets(NamedTuple):
+    """Per step (b, t): what happened, and what the next event of each kind will be (see simworld.data.windows)."""
+
+    reward: Tensor
+    terminated: Tensor
+    outcomes: dict[str, Tensor]
+    steps_to_event: dict[str, Tensor]
+    steps_left: Tensor
+    value_at_event: dict[str, Tensor]
+
+
+class OutcomePrediction(NamedTuple):
+    """reward (...); p_terminated (...); hazard {event: (..., horizon)}; scalars {name: (..., quantiles)}
+    in the outcome's unit; categories {name: probabilities (..., n)}; trust (...) in [0, 1]: the share of
+    training steps at which the model expected a larger error of its own frame."""
+
+    reward: Tensor
+    p_terminated: Tensor
+    hazard: dict[str, Tensor]
+    scalars: dict[str, Tensor]
+    categories: dict[str, Tensor]
+    trust: Tensor
+
+    def p_within(self, event: str, steps: int) -> Tensor:
+        """Probability (...) that `event` happens within the next `steps` steps, this one included."""
+        return 1 - torch.prod(1 - self.hazard[event][..., :steps], dim=-1)
+
+
+class OutcomeHeads(nn.Module):
+    """One hidden layer over features (..., d), then a linear layer whose slices are the outcomes."""
+
+    reward_mean: Tensor
+    reward_std: Tensor
+    usual_error: Tensor
+
+    def __init__(self, config: HeadsConfig, specs: tuple[OutcomeSpec, ...], *, features: int) -> None:
+        super().__init__()
+        self.config, self.specs = config, specs
+        self.sizes = {"reward": 1, "terminated": 1, "error": 1} | {s.name: self._size(s) for s in specs}
+        self.hidden = nn.Linear(features, config.width)
+        self.out = nn.Linear(config.width, sum(self.sizes.values()))
+        self.register_buffer("reward_mean", torch.zeros(()))
+        self.register_buffer("reward_std", torch.ones(()))
+        self.register_buffer("usual_error", torch.linspace(-6, 0, 101))
+        with torch.no_grad():  # events are rare: start near a hazard of 0.7 % a step
+            self.out.weight.mul_(0.1)
+            raw = self._split(self.out.bias)
+            for name in ["terminated", *(s.name for s in specs if s.kind == "event")]:
+                raw[name].fill_(-5.0)
+
+    def _size(self, spec: OutcomeSpec) -> int:
+        if spec.kind == "event":
+            return self.config.horizon
+        return len(QUANTILES) if spec.kind == "scalar" else len(spec.categories)
+
+    def _split(self, out: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.sizes, out.split(list(self.sizes.values()), dim=-1), strict=True))
+
+    def raw(self, features: Tensor) -> dict[str, Tensor]:
+        """Logits and standardised values, {name: (..., size)} in float32."""
+        features = features.to(self.hidden.weight.dtype)
+        features = F.rms_norm(features, features.shape[-1:])
+        return self._split(self.out(F.gelu(self.hidden(features), approximate="tanh")).float())
+
+    def forward(self, features: Tensor) -> OutcomePrediction:
+        raw = self.raw(features)
+        kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "scalar", "category")}
+        return OutcomePrediction(
+            reward=raw["reward"][..., 0] * self.reward_std + self.reward_mean,
+            p_terminated=torch.sigmoid(raw["terminated"][..., 0]),
+            hazard={s.name: torch.sigmoid(raw[s.name]) for s in kinds["event"]},
+            scalars={s.name: raw[s.name].sort(dim=-1).values * s.scale for s in kinds["scalar"]},
+            categories={s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]},
+            trust=1 - torch.searchsorted(self.usual_error, raw["error"][..., 0].contiguous()) / len(self.usual_error),
+        )
+
+    @torch.no_grad()
+    def calibrate_trust(self, features: Tensor) -> None:
+        """Remember the spread of expected errors over features (..., d) of ordinary steps."""
+        expected = self.raw(features)["error"].flatten()
+        self.usual_error.copy_(torch.quantile(expected, torch.linspace(0, 1, 101, device=expected.device)))
+
+    def loss(self, features: Tensor, targets: OutcomeTargets, log_error: Tensor) -> dict[str, Tensor]:
+        """One mean loss per head, over all steps: those without a target count as zero, so that the mean over
+        ranks of a shared batch is the mean over the batch.
+
+        log_error (b, t): log of the squared error of the model's own frame, which one head learns to
+        expect (Yoo and Kweon 2019, "Learning Loss for Active Learning").
+        """
+        raw = self.raw(features)
+        reward = (targets.reward - self.reward_mean) / self.reward_std
+        losses = {
+            "reward": F.smooth_l1_loss(raw["reward"][..., 0], reward),
+            "terminated": F.binary_cross_entropy_with_logits(raw["terminated"][..., 0], targets.terminated.float()),
+            "error": F.smooth_l1_loss(raw["error"][..., 0], log_error),
+        }
+        for spec in self.specs:
+            if spec.kind == "event":
+                losses[spec.name] = self._hazard_loss(
+                    raw[spec.name], targets.steps_to_event[spec.name], targets.steps_left
+                )
+            elif spec.kind == "scalar":
+                losses[spec.name] = self._quantile_loss(raw[spec.name], self._value(spec, targets) / spec.scale)
+            else:
+                losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
+        return losses
+
+    def _value(self, spec: OutcomeSpec, targets: OutcomeTargets) -> Tensor:
+        """The outcome's value (b, t), NaN where it has none within the horizon."""
+        if spec.given is None:
+            return targets.outcomes[spec.name]
+        soon = targets.steps_to_event[spec.given] < self.config.horizon
+        return torch.where(soon, targets.value_at_event[spec.name], torch.nan)
+
+    def _hazard_loss(self, logits: Tensor, steps_to_event: Tensor, steps_left: Tensor) -> Tensor:
+        """Log likelihood of survival up to the event, or up to the end of the record (censoring)."""
+        bins = torch.arange(self.config.horizon, device=logits.device)
+        happens = bins == steps_to_event[..., None]
+        at_risk = (bins <= steps_to_event[..., None]) & (bins <= steps_left[..., None])
+        each = F.binary_cross_entropy_with_logits(logits, happens.float(), reduction="none")
+        return (each * at_risk).sum(-1).mean()
+
+    @staticmethod
+    def _quantile_loss(raw: Tensor, value: Tensor) -> Tensor:
+        known = torch.isfinite(value)
+        levels = torch.tensor(QUANTILES, device=raw.device)
+        error = torch.where(known, value, 0.0)[..., None] - raw
+        pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+        return (pinball * known).mean()
+
+    @staticmethod
+    def _category_loss(logits: Tensor, value: Tensor) -> Tensor:
+        known = torch.isfinite(value)
+        target = torch.where(known, value, 0.0).long()
+        each = F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
+        return (each * known).mean()

@@ -1,0 +1,98 @@
+"""A causal space-time transformer: tokens of a frame see each other, and their own past.
+
+Letters: b batch, t frames, l tokens of a frame, d width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from simworld.nets.attention import AgeBias, Attention
+
+KeysValues = tuple[Tensor, Tensor]  # each ((b l), heads, frames, head features)
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """`temporal_every` n: every n-th layer also looks back in time, over `window` frames."""
+
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+    mlp_ratio: int = 4
+    temporal_every: int = 2
+    window: int = 16
+
+
+class Block(nn.Module):
+    """Attention within the frame, attention to the past (if `temporal`), then a two-layer network.
+
+    The condition is added to the tokens of its frame: AdaLN takes six more passes over memory per block,
+    which on a CPU is a third of the time.
+    """
+
+    def __init__(self, config: TransformerConfig, *, temporal: bool) -> None:
+        super().__init__()
+        d = config.width
+        self.condition = nn.Linear(d, d)
+        self.space_norm = nn.LayerNorm(d)
+        self.space = Attention(d, config.heads)
+        self.time_norm = nn.LayerNorm(d) if temporal else None
+        self.time = Attention(d, config.heads) if temporal else None
+        self.age_bias = AgeBias(config.heads, config.window) if temporal else None
+        self.mlp_norm = nn.LayerNorm(d)
+        self.up = nn.Linear(d, config.mlp_ratio * d)
+        self.down = nn.Linear(config.mlp_ratio * d, d)
+
+    def forward(self, x: Tensor, condition: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues | None]:
+        """x (b, t, l, d), condition (b, t, d); returns x and the keys and values of past and present."""
+        b = x.shape[0]
+        x = x + self.condition(condition).unsqueeze(2).to(x.dtype)
+        y = self.space(rearrange(self.space_norm(x), "b t l d -> (b t) l d"))
+        x = x + rearrange(y, "(b t) l d -> b t l d", b=b)
+        present = None
+        if self.time is not None and self.time_norm is not None:
+            y, present = self._look_back(self.time_norm(x), past)
+            x = x + y
+        y = F.gelu(self.up(self.mlp_norm(x)), approximate="tanh")
+        return x + self.down(y), present
+
+    def _look_back(self, y: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
+        assert self.time is not None and self.age_bias is not None
+        b, t = y.shape[:2]
+        q, k, v = self.time.project(rearrange(y, "b t l d -> (b l) t d"))
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        out = self.time.mix(q, k, v, self.age_bias(t, k.shape[2]))
+        keep = self.age_bias.window - 1  # the next frame looks at itself and window - 1 before it
+        return rearrange(out, "(b l) t d -> b t l d", b=b), (k[:, :, -keep:], v[:, :, -keep:])
+
+
+class SpaceTimeTransformer(nn.Module):
+    """A stack of blocks; the cache holds keys and values of the layers that look back."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        every = config.temporal_every
+        self.blocks = nn.ModuleList(
+            Block(config, temporal=i % every == every - 1 or config.layers == 1) for i in range(config.layers)
+        )
+
+    def forward(
+        self, x: Tensor, condition: Tensor, cache: tuple[KeysValues, ...] | None = None
+    ) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """x (b, t, l, d) after the frames in `cache`; returns x and the cache that includes them."""
+        pasts = iter(cache) if cache is not None else None
+        presents: list[KeysValues] = []
+        condition = F.silu(condition)
+        for block in self.blocks:
+            past = next(pasts) if pasts is not None and block.time is not None else None
+            x, present = block(x, condition, past)
+            if present is not None:
+                presents.append(present)
+        return x, tuple(presents)

@@ -1,0 +1,231 @@
+"""The phases of training: what each model learns, from which windows, with which noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from simworld.data.cache import FrameCache
+from simworld.data.windows import Batch, WindowSampler
+from simworld.fit import Run
+from simworld.model.codec import ConvCodec
+from simworld.model.noise import NoiseStream
+from simworld.model.outcomes import OutcomeTargets
+from simworld.model.pixels import to_model
+from simworld.optim import OptimConfig
+from simworld.reference_world_model import ReferenceWorldModel
+from simworld.world_model import LatentWorldModel
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """`batch` windows (frames for the codec) over all ranks, each `window` steps long."""
+
+    steps: int
+    batch: int
+    window: int = 16
+    event_fraction: float = 0.25
+    max_unroll: int = 1
+    unroll_from: float = 0.5
+
+
+def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -> NoiseStream:
+    """Noise of this rank's part of a batch: a function of (seed, step, place in the whole batch)."""
+    first = sampler.rank * sampler.batch
+    place = torch.arange(first, first + sampler.batch, device=device) + 1_000_003 * seed
+    return NoiseStream(place, torch.full_like(place, step))
+
+
+def targets_of(batch: Batch, device: torch.device) -> OutcomeTargets:
+    """What the outcome heads learn, moved to the device."""
+
+    def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v.to(device) for k, v in tensors.items()}
+
+    return OutcomeTargets(
+        reward=batch.reward.to(device),
+        terminated=batch.terminated.to(device),
+        outcomes=moved(batch.outcomes),
+        steps_to_event=moved(batch.steps_to_event),
+        steps_left=batch.steps_left.to(device),
+        value_at_event=moved(batch.value_at_event),
+    )
+
+
+class CodecPhase:
+    """Single frames of all cameras, through the codec and back."""
+
+    name = "codec"
+
+    def __init__(
+        self, model: LatentWorldModel, cache: FrameCache, config: PhaseConfig, optim: OptimConfig, seed: int, run: Run
+    ) -> None:
+        assert isinstance(model.codec, ConvCodec)
+        self.codec, self.cache, self.optim, self.steps, self.seed, self.run = (
+            model.codec, cache, optim, config.steps, seed, run,
+        )  # fmt: skip
+        self.modules: dict[str, nn.Module] = {"codec": model.codec}
+        self.sampler = WindowSampler(
+            cache,
+            steps=1,
+            batch=config.batch // run.world,
+            seed=seed,
+            event_fraction=config.event_fraction,
+            rank=run.rank,
+            world=run.world,
+        )
+
+    def frames(self, step: int) -> list[Tensor]:
+        """float32 (b, 3, h, w) per camera."""
+        rows = self.sampler.rows(step)
+        return [to_model(torch.from_numpy(f[rows])).to(self.run.device) for f in self.cache.frames.values()]
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        noise = stream(self.seed, step, self.sampler, self.run.device)
+        losses = [self.codec.loss(frames, noise) for frames in self.frames(step)]
+        return {"loss": torch.stack(losses).mean()}
+
+    def finish(self) -> None:
+        """Set the latents' mean and spread, from the frames of one fixed batch."""
+        self.codec.standardise(torch.cat([to_model(torch.from_numpy(f[self._some()])) for f in self._all()]))
+
+    def _some(self) -> NDArray[np.int64]:
+        return np.random.default_rng(self.seed).integers(0, len(self.cache.actions), 256)
+
+    def _all(self) -> list[NDArray[np.uint8]]:
+        return list(self.cache.frames.values())
+
+
+@torch.no_grad()
+def encode_all(model: LatentWorldModel, cache: FrameCache, run: Run) -> dict[str, NDArray[np.float16]]:
+    """Latents of every frame, {camera: float16 (F, c, h, w)}, kept as memory-mapped files in the run folder."""
+    out = {}
+    for camera, frames in cache.frames.items():
+        path = run.folder / f"latents.{camera}.npy"
+        if run.rank == 0 and not path.exists():
+            _encode_camera(model, frames, path, run)
+        run.barrier()
+        out[camera] = np.load(path, mmap_mode="r")
+    return out
+
+
+def _encode_camera(model: LatentWorldModel, frames: NDArray[np.uint8], path: Path, run: Run) -> None:
+    h, w = frames.shape[1] // model.codec.scale, frames.shape[2] // model.codec.scale
+    temporary = path.with_suffix(".tmp")
+    latents = open_memmap(temporary, "w+", np.float16, (len(frames), model.codec.channels, h, w))
+    for i in range(0, len(frames), 256):
+        part = to_model(torch.from_numpy(np.array(frames[i : i + 256]))).to(run.device)
+        with torch.autocast(run.device.type, run.autocast or torch.bfloat16, enabled=run.autocast is not None):
+            latents[i : i + 256] = model.codec.encode(part).float().cpu().numpy()
+    latents.flush()
+    temporary.rename(path)
+
+
+class DynamicsPhase:
+    """Windows of latents: the dynamics and the outcome heads, together."""
+
+    name = "dynamics"
+
+    def __init__(
+        self,
+        model: LatentWorldModel,
+        cache: FrameCache,
+        latents: dict[str, NDArray[np.float16]],
+        config: PhaseConfig,
+        optim: OptimConfig,
+        seed: int,
+        run: Run,
+    ) -> None:
+        self.model, self.latents, self.config, self.optim, self.steps = model, latents, config, optim, config.steps
+        self.seed, self.run = seed, run
+        self.modules: dict[str, nn.Module] = {"dynamics": model.dynamics, "heads": model.heads}
+        self.sampler = WindowSampler(
+            cache,
+            steps=config.window,
+            batch=config.batch // run.world,
+            seed=seed,
+            event_fraction=config.event_fraction,
+            rank=run.rank,
+            world=run.world,
+        )
+
+    def window(self, step: int) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets]:
+        """Latents {camera: float32 (b, t+1, c, h, w)}, actions (b, t, a) and targets of a step."""
+        rows = self.sampler.rows(step)
+        batch = self.sampler.gather(rows)
+        at = rows[:, None] + np.arange(self.config.window + 1)
+        device = self.run.device
+        latents = {k: torch.from_numpy(z[at]).to(device).float() for k, z in self.latents.items()}
+        return latents, batch.actions.to(device), targets_of(batch, device)
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        latents, actions, targets = self.window(step)
+        unroll = step % (self.config.max_unroll + 1) if progress >= self.config.unroll_from else 0
+        noise = stream(self.seed, step, self.sampler, self.run.device)
+        return self.model.loss(latents, actions, targets, noise, unroll=unroll)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Calibrate trust on windows of the training data."""
+        features = []
+        for step in range(4):
+            latents, actions, _ = self.window(step)
+            noise = stream(self.seed + 1, step, self.sampler, self.run.device)
+            features.append(self.model.registers(latents, actions, noise))
+        self.model.heads.calibrate_trust(torch.cat(features))
+
+
+class ReferencePhase:
+    """Windows of frames, as published: the U-Net, and beside it the outcome heads on true frames."""
+
+    name = "reference"
+
+    def __init__(
+        self,
+        model: ReferenceWorldModel,
+        cache: FrameCache,
+        config: PhaseConfig,
+        optim: OptimConfig,
+        seed: int,
+        run: Run,
+    ) -> None:
+        self.model, self.optim, self.steps, self.seed, self.run = model, optim, config.steps, seed, run
+        self.modules: dict[str, nn.Module] = {
+            "reference": model.reference,
+            "classifier": model.classifier,
+            "heads": model.heads,
+        }
+        self.sampler = WindowSampler(
+            cache,
+            steps=model.config.reference.window_frames - 1,
+            batch=config.batch // run.world,
+            seed=seed,
+            event_fraction=config.event_fraction,
+            rank=run.rank,
+            world=run.world,
+        )
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        batch = self.sampler.gather(self.sampler.rows(step))
+        device = self.run.device
+        frames = {k: f.to(device) for k, f in batch.frames.items()}
+        actions = batch.actions.to(device)
+        generator = torch.Generator(device).manual_seed(hash((self.seed, step, self.run.rank)) % 2**63)
+        frame = self.model.reference.loss(frames, actions, generator=generator)
+        last = OutcomeTargets(*(_last(part) for part in targets_of(batch, device)))
+        losses = self.model.outcome_losses(frames, actions, last)
+        return {"loss": frame + 0.05 * torch.stack(list(losses.values())).sum(), "frame": frame} | losses
+
+    def finish(self) -> None:
+        """Nothing to calibrate."""
+
+
+def _last(part: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """The last step of every target, (b, 1)."""
+    return {k: v[:, -1:] for k, v in part.items()} if isinstance(part, dict) else part[:, -1:]

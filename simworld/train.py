@@ -1,0 +1,192 @@
+"""train(): from a store of episodes to a world model, resumable, on one process or many."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from simworld.checkpoint import MODELS, build_world_model, save_world_model
+from simworld.config import to_json
+from simworld.data.cache import FrameCache
+from simworld.data.files import read_json, write_json
+from simworld.data.store import EpisodeStore
+from simworld.fit import Run, fit
+from simworld.memory import keep_freed_memory
+from simworld.model.codec import ConvCodec
+from simworld.optim import OptimConfig
+from simworld.phases import CodecPhase, DynamicsPhase, PhaseConfig, ReferencePhase, encode_all
+from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
+from simworld.world_model import LatentConfig, LatentWorldModel
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All of a training run but its data. `budget_min`: processor minutes instead of steps.
+
+    `codec_share` of that budget goes to the codec. The reference keeps the published optimiser.
+    """
+
+    model: Literal["latent", "unet"] = "latent"
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
+    codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=48))
+    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, ema=0.99))
+    dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
+    dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
+    reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=32))
+    reference_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="adamw", lr=1e-4, warmup_steps=100, cooldown=0.0)
+    )
+    seed: int = 0
+    device: str = "cpu"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    budget_min: float | None = None
+    codec_share: float = 0.2
+    save_every_s: float = 60.0
+
+
+def train(
+    config: TrainConfig,
+    *,
+    data: Path,
+    out: Path,
+    report: Callable[[str], None] = print,
+    on_metrics: Callable[[dict[str, float]], None] | None = None,
+    stop_after: int | None = None,
+) -> Path:
+    """Train on the store at `data`; returns ``out/model``, a checkpoint. Run again to resume.
+
+    Under torchrun every process calls this with the same arguments. Raises ValueError where `out` holds
+    another run, or the data does not fit the model.
+    """
+    if config.device == "cpu":
+        keep_freed_memory()
+    own_group = _join_ranks(config.device)
+    try:
+        cache = EpisodeStore(data).cache()
+        run = Run(
+            folder=out,
+            device=torch.device(config.device),
+            autocast=torch.bfloat16 if config.precision == "bfloat16" else None,
+            save_every_s=config.save_every_s,
+            report=report,
+            on_metrics=on_metrics,
+            stop_after=stop_after,
+        )
+        _claim(out, config, cache, run)
+        return _train(config, cache, run)
+    finally:
+        if own_group:
+            dist.destroy_process_group()
+
+
+def _train(config: TrainConfig, cache: FrameCache, run: Run) -> Path:
+    started_s = time.monotonic()
+    model_config = {"latent": config.latent, "unet": config.unet}[config.model]
+    with torch.random.fork_rng(devices=[]):  # fresh weights are a function of the seed alone
+        torch.manual_seed(config.seed)
+        model = build_world_model(config.model, model_config, cache.spec)
+    model.to(run.device)
+    if isinstance(model, LatentWorldModel):
+        cpu_s = _train_latent(model, config, cache, run)
+    else:
+        assert isinstance(model, ReferenceWorldModel)
+        cpu_s = _train_reference(model, config, cache, run)
+    folder = run.folder / "model"
+    if run.rank == 0:
+        done = {
+            "cpu_min": round(sum(cpu_s.values()) / 60, 2),
+            "cpu_min_by_phase": {name: round(s / 60, 2) for name, s in cpu_s.items()},
+            "wall_min_of_last_start": round((time.monotonic() - started_s) / 60, 2),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "frames": len(cache.actions),
+            "losses": _last_losses(run.folder / "metrics.jsonl"),
+        }
+        write_json(run.folder / "report.json", {"training": done})
+        save_world_model(model, folder, training=done | {"seed": config.seed, "data": str(cache.spec.env_id)})
+    run.barrier()
+    return folder
+
+
+def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCache, run: Run) -> dict[str, float]:
+    """Codec, then latents of all frames, then dynamics; returns processor seconds by phase."""
+    budget_s = None if config.budget_min is None else 60 * config.budget_min
+    cpu_s: dict[str, float] = {}
+    if isinstance(model.codec, ConvCodec):
+        codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
+        cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
+        codec.finish()
+    mark = os.times()
+    latents = encode_all(model, cache, run)
+    now = os.times()
+    cpu_s["encode"] = now.user + now.system - mark.user - mark.system
+    _standardise_reward(model, cache)
+    dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
+    left_s = None if budget_s is None else budget_s - sum(cpu_s.values())
+    cpu_s["dynamics"] = fit(dynamics, run, budget_s=left_s)
+    dynamics.finish()
+    return cpu_s
+
+
+def _train_reference(model: ReferenceWorldModel, config: TrainConfig, cache: FrameCache, run: Run) -> dict[str, float]:
+    model.to(memory_format=torch.channels_last)
+    _standardise_reward(model, cache)
+    phase = ReferencePhase(model, cache, config.reference, config.reference_optim, config.seed, run)
+    return {"reference": fit(phase, run, budget_s=None if config.budget_min is None else 60 * config.budget_min)}
+
+
+def _standardise_reward(model: LatentWorldModel | ReferenceWorldModel, cache: FrameCache) -> None:
+    reward = torch.from_numpy(cache.reward[cache.steps_left >= 0])
+    model.heads.reward_mean.copy_(reward.mean())
+    model.heads.reward_std.copy_(reward.std().clamp(min=1e-3))
+
+
+def _join_ranks(device: str) -> bool:
+    """Join the process group that torchrun announces; True if this call made it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return False
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return True
+
+
+def _claim(out: Path, config: TrainConfig, cache: FrameCache, run: Run) -> None:
+    """Write the run's recipe into its folder, or check that the folder holds the same one."""
+    # what may change between starts of one run without changing its result
+    free = {"device", "save_every_s"}
+    recipe: dict[str, Any] = {k: v for k, v in to_json(config).items() if k not in free}
+    recipe["data"] = hashlib.sha256(str(cache.path.name).encode()).hexdigest()[:16]
+    recipe = json.loads(json.dumps(recipe))
+    path = out / "run.json"
+    run.barrier()
+    if path.exists():
+        known = read_json(path)
+        changed = sorted(k for k in recipe if known.get(k) != recipe[k])
+        if changed:
+            raise ValueError(f"{out} holds a run with another {', '.join(changed)}; choose another folder or delete it")
+    elif run.rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, recipe)
+    run.barrier()
+
+
+def _last_losses(path: Path) -> dict[str, dict[str, float]]:
+    """The last logged row of each phase."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {row["phase"]: {k: v for k, v in row.items() if k != "phase"} for row in rows}
+
+
+def with_model(config: TrainConfig, name: str) -> TrainConfig:
+    """The same training for another kind of model; raises ValueError on an unknown one."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; use {' or '.join(MODELS)}")
+    return dataclasses.replace(config, model=name)
