@@ -41,7 +41,7 @@ class CloneConfig:
     behaviours: tuple[str, ...] = ()
     camera: str | None = None  # None: the first one
     frames: int = 3
-    width: int = 64
+    width: int = 48
     hidden: int = 64
     steps: int = 800
     batch: int = 64

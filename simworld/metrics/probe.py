@@ -26,7 +26,7 @@ HELD_OUT_SHARE = 0.15
 class ProbeConfig:
     """How a probe is fitted. `seconds` ends a fit early on a slow machine, which then depends on its speed."""
 
-    steps: int = 1500
+    steps: int = 1200
     batch: int = 96
     width: int = 64
     hidden: int = 128

@@ -31,7 +31,7 @@ class ConvNetConfig:
 
 
 class ConvNet(nn.Module):
-    """Patches of 4 x 4 pixels, three convolutions, a pooled grid and one hidden layer."""
+    """Patches of 4 x 4 pixels, four convolutions, a pooled grid and one hidden layer."""
 
     def __init__(self, config: ConvNetConfig) -> None:
         super().__init__()
@@ -39,7 +39,8 @@ class ConvNet(nn.Module):
         w = config.width
         self.newest = nn.Linear(3 * PATCH**2, w)
         self.changes = nn.Linear(3 * PATCH**2 * (config.frames - 1), w, bias=False) if config.frames > 1 else None
-        sizes = ((w, w, 2), (w, w, 1), (w, w // 2, 2))  # channels in and out, stride
+        # Channels in and out, stride; the first keeps the resolution, where far and small things still show.
+        sizes = ((w, w, 1), (w, w, 2), (w, w, 1), (w, w // 2, 2))
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=s, padding=1) for a, b, s in sizes)
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b, _ in sizes)
         self.hidden = nn.Linear(w // 2 * config.grid**2, config.hidden)
