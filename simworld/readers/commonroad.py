@@ -57,10 +57,10 @@ class Shape(NamedTuple):
 
 def read_commonroad(path: str | Path) -> Scenario:
     """Read a CommonRoad scenario; ValueError, in one sentence, where it is not one or makes no sense."""
-    return parse_commonroad(read_bytes(path, LIMITS.xml_bytes), Path(path).name)
+    return parse_commonroad(read_bytes(path, LIMITS.xml_bytes), Path(path).name, str(path))
 
 
-def parse_commonroad(data: bytes, name: str) -> Scenario:
+def parse_commonroad(data: bytes, name: str, source: str = "") -> Scenario:
     """The scenario in the bytes of a CommonRoad file that messages call `name`."""
     root = parse_xml(data, name)
     if root.tag != "commonRoad":
@@ -80,7 +80,7 @@ def parse_commonroad(data: bytes, name: str) -> Scenario:
         for element in root.iterfind(tag):
             notes.add(tag, element.sourceline, "left out of the replay")
     return Scenario(
-        name=word(root, "benchmarkID", Path(name).stem),
+        name=Path(name).stem,
         road=Road(parse_lanelets(root, notes), name),
         actors=tuple(actors),
         ego_id=ego_id,
@@ -88,7 +88,7 @@ def parse_commonroad(data: bytes, name: str) -> Scenario:
         dt_s=dt_s,
         signals=_signs(root),
         unsupported=notes.entries(),
-        source=name,
+        source=source or name,
     )
 
 

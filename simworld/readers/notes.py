@@ -28,6 +28,7 @@ class Notes:
         result = []
         for (element, instead), line in self._first_line.items():
             count = self._count[element, instead]
-            text = instead if count == 1 else f"{instead} ({count} times, first at this line)"
+            often = f" ({count} times, first at this line)" if line is not None else f" ({count} times)"
+            text = instead if count == 1 else instead + often
             result.append(Unsupported(element, line, text))
         return tuple(result)

@@ -11,6 +11,7 @@ from lxml import etree
 from simworld.readers.limits import LIMITS
 
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+_NAME = re.compile(rb"([A-Za-z_][\w.:-]*)")
 # Encodings in which the bytes of "<!DOCTYPE" are what they look like, so that the search below can't be fooled.
 _ASCII_SUPERSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "latin-1", "windows-1252"}
 
@@ -58,6 +59,22 @@ def parse_xml(data: bytes, name: str) -> etree._Element:
         if isinstance(element.tag, str) and element.tag.startswith("{"):
             element.tag = element.tag.partition("}")[2]
     return root
+
+
+def root_name(data: bytes) -> str:
+    """The root element's name without namespace, looked up ahead of parsing; empty where only a parser can tell."""
+    head = data[:65536]
+    at = head.find(b"<")
+    while at >= 0:
+        if head.startswith(b"<?", at):
+            at = head.find(b"?>", at)
+        elif head.startswith(b"<!--", at):
+            at = head.find(b"-->", at)
+        else:
+            found = _NAME.match(head, at + 1)
+            return found.group(1).decode().rpartition(":")[2] if found else ""
+        at = head.find(b"<", at) if at >= 0 else -1
+    return ""
 
 
 def where(element: etree._Element) -> str:

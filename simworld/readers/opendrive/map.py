@@ -188,6 +188,7 @@ class OpenDriveMap:
         Of overlapping lanes (junctions) the one whose traffic heads like `heading_rad` is taken; lanes of
         `kinds` (Scenario lane kinds) are preferred over others.
         """
+        x_m, y_m = float(x_m), float(y_m)
         tree, keys, extras = self._centres
         if not keys:
             return None
