@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from simworld.metrics.boxes import boxes_overlap
 from simworld.metrics.rss import RssParameters, rss_unsafe, safe_lateral_m, safe_longitudinal_m, safe_oncoming_m
 from simworld.metrics.safety import post_encroachment_s, time_to_collision_s
 
@@ -122,3 +123,22 @@ def test_rss_is_dangerous_only_when_both_distances_are_too_small():
     assert unsafe(0.0, 2.0, 20.0) and not unsafe(0.0, 2.1, 20.0)  # alongside: 1.8 m wide, 0.25 m demanded
     assert not unsafe(-6.0, 0.0, 30.0)  # behind: the other's duty
     assert unsafe(100.0, 0.0, 20.0, heading=np.pi) and not unsafe(100.0, 0.0, 20.0)
+
+
+def test_pet_looks_at_every_lag_that_matters():
+    """Random curved drives against the definition, evaluated for all pairs of instants."""
+    rng = np.random.default_rng(3)
+    compared = 0
+    for _ in range(20):
+        t = np.arange(61) * 0.1
+        heading = rng.uniform(-np.pi, np.pi, 2)[:, None] + rng.uniform(-0.3, 0.3, 2)[:, None] * t
+        step = rng.uniform(2, 12, 2)[:, None, None] * 0.1 * np.stack([np.cos(heading), np.sin(heading)], -1)
+        a, b = np.concatenate([np.cumsum(step, 1) - step.sum(1, keepdims=True) / 2, heading[..., None]], -1)
+        hit = boxes_overlap(a[:, None], CAR, b[None], CAR)
+        gaps = np.abs(np.subtract.outer(np.arange(61), np.arange(61)))[hit]
+        if not gaps.size or gaps.min() > 45:  # nearly parallel paths
+            continue
+        compared += 1
+        # The definition on the samples alone misses what happens between them, by up to a sample at either end.
+        assert gaps.min() * 0.1 - 0.2 <= post_encroachment_s(a, CAR, b, CAR, 0.1) <= gaps.min() * 0.1 + 1e-9
+    assert compared > 10
