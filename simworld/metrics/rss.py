@@ -37,7 +37,7 @@ class RssParameters:
 
 
 def safe_longitudinal_m(rear_mps: ArrayLike, front_mps: ArrayLike, rss: RssParameters | None = None) -> Floats:
-    """Safe gap when both drive the same way (definition 1): the rear one reacts late, the front one brakes hardest.
+    """Safe gap when both drive the same way: the rear one reacts late, the front one brakes hardest.
 
     [v_r rho + a rho^2 / 2 + (v_r + rho a)^2 / (2 b_min) - v_f^2 / (2 b_max)]_+; speeds broadcast.
     """
@@ -49,7 +49,7 @@ def safe_longitudinal_m(rear_mps: ArrayLike, front_mps: ArrayLike, rss: RssParam
 
 
 def safe_oncoming_m(correct_mps: ArrayLike, other_mps: ArrayLike, rss: RssParameters | None = None) -> Floats:
-    """Safe gap between vehicles that drive at each other (definition 2); `correct` is on its own side of the road.
+    """Safe gap between vehicles that drive at each other; `correct` is on its own side of the road.
 
     Both accelerate for rho, then brake by b_min_correct and b_min: the sum of both stopping distances.
     """
@@ -59,7 +59,7 @@ def safe_oncoming_m(correct_mps: ArrayLike, other_mps: ArrayLike, rss: RssParame
 
 
 def safe_lateral_m(right_mps: ArrayLike, left_mps: ArrayLike, rss: RssParameters | None = None) -> Floats:
-    """Safe sideways gap (definition 6) between a vehicle on the right and one on the left, speeds positive to the left.
+    """Safe sideways gap between a vehicle on the right and one on the left, speeds positive to the left.
 
     mu + [d_right - d_left]_+: each moves at its lateral speed, accelerates towards the other for rho and then brakes
     sideways to rest. Stopping distances are signed, so that moving apart is not counted as closing in.
@@ -91,7 +91,7 @@ def rss_unsafe(
     size_m: Floats,
     rss: RssParameters | None = None,
 ) -> NDArray[np.bool_]:
-    """Where RSS calls an actor dangerous: both distances below the safe ones (definition 7); (t, n).
+    """Where RSS calls an actor dangerous: both distances below the safe ones; (t, n).
 
     All in road axes at the ego, x along the road, origin at the ego's centre: ego_velocity_mps (t, 2),
     ego_heading_rad (t,), ego_size_m (2,); pose (t, n, 3), velocity_mps (t, n, 2), size_m (t, n, 2), NaN where absent.
