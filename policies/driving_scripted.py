@@ -25,6 +25,7 @@ class Style:
     headway_s: float = 1.4
     max_brake: float = 1.0  # share of full braking that the driver is willing to use
     looks_m: float = 80.0  # what is farther ahead is not noticed
+    foresees: bool = True  # brakes for who is about to cross or cut in
     lane_change_rate: float = 0.05  # wish for another lane, per second
     checks_mirror: bool = True
     wander_m: float = 0.0  # sideways drift, standard deviation
@@ -41,10 +42,20 @@ STYLES = {
     for s in (
         Style("expert"),
         Style("cautious", speed_factor=0.75, headway_s=2.2, max_brake=0.8, lane_change_rate=0.0),
-        Style("aggressive", speed_factor=1.25, headway_s=0.6, lane_change_rate=0.4),
-        Style("reckless", 1.45, 0.2, 0.6, looks_m=16.0, lane_change_rate=0.5, checks_mirror=False, burst_rate=0.12),
+        Style("aggressive", speed_factor=1.25, headway_s=0.6, foresees=False, lane_change_rate=0.4),
+        Style(
+            "reckless",
+            1.45,
+            0.2,
+            0.6,
+            looks_m=16.0,
+            foresees=False,
+            lane_change_rate=0.5,
+            checks_mirror=False,
+            burst_rate=0.12,
+        ),
         Style("distracted", lapse_rate=0.45, lapse_s=3.0, wander_m=0.5),
-        Style("ram", speed_factor=1.3, hunts=True),
+        Style("ram", speed_factor=1.3, hunts=True, foresees=False),
         Style("random", random=1.0, wander_m=0.3),
         Style("weaver", speed_factor=1.05, headway_s=0.9, lane_change_rate=0.9, wander_m=0.4, noise=0.1),
         Style("explorer", headway_s=0.9, noise=0.25, burst_rate=0.5, lane_change_rate=0.2, wander_m=0.4),
@@ -105,7 +116,10 @@ class ScriptedDriver:
         s = {name: float(state[i]) for name, i in _AT.items()}
         if mind.lane < 0 or mind.lane >= s["num_lanes"]:
             mind.lane = int(s["lane_index"])
-        if mind.rng.random() < self.style.lane_change_rate * self.dt_s:
+        slow = s["speed_mps"] < 0.7 * self.style.speed_factor * s["speed_limit_mps"]
+        held_up = (s["gap_m"] < 35.0 and slow) or (s["gap_m"] < 70.0 and s["closing_mps"] > 4.0)
+        wish = self.style.lane_change_rate + (0.8 if held_up and self.style.lane_change_rate else 0.0)
+        if mind.rng.random() < wish * self.dt_s:
             self._choose_lane(mind, s, actors)
         off = (mind.lane - s["lane_index"]) * s["lane_width_m"] + mind.wander_m - s["lateral_m"]
         target = _nearest(actors) if self.style.hunts else None
@@ -115,14 +129,15 @@ class ScriptedDriver:
 
     def _choose_lane(self, mind: _Mind, s: dict[str, float], actors: NDArray[np.float32]) -> None:
         options = [k for k in (mind.lane - 1, mind.lane + 1) if 0 <= k < s["num_lanes"]]
-        if not options:
+        if not options or mind.lane != s["lane_index"]:  # one lane at a time
             return
         choice = int(mind.rng.choice(options))
         off = (choice - s["lane_index"]) * s["lane_width_m"] - s["lateral_m"]
         ahead = _free_ahead(s, actors, off)
         behind = _free_behind(s, actors, off)
-        safe = ahead[0] > 6.0 + 0.3 * s["speed_mps"] and behind[0] > 5.0 + 1.5 * max(behind[1], 0.0)
-        if safe or not self.style.checks_mirror:
+        safe = ahead[0] > 6.0 + 2.5 * max(ahead[1], 0.0) and behind[0] > 5.0 + 2.0 * max(behind[1], 0.0)
+        worth = ahead[0] - 2.0 * ahead[1] > s["gap_m"] - 2.0 * s["closing_mps"] or s["gap_m"] > 60.0
+        if (safe and worth) or not self.style.checks_mirror:
             mind.lane = choice
 
     def _pedal(self, s: dict[str, float], actors: NDArray[np.float32], off: float) -> float:
@@ -135,6 +150,8 @@ class ScriptedDriver:
             side_gap, side_closing = _free_ahead(s, actors, off)
             if side_gap < gap:
                 gap, closing = side_gap, side_closing
+        if style.foresees:
+            gap, closing = min((gap, closing), _who_will_cross(s, actors))
         accel = 2.5 * (1.0 - (speed / max(wanted, 1.0)) ** 4)
         if gap < min(style.looks_m, 79.0):
             star = 2.0 + max(0.0, speed * style.headway_s + speed * closing / (2.0 * np.sqrt(2.5 * 3.0)))
@@ -170,13 +187,34 @@ def _free_behind(s: dict[str, float], actors: NDArray[np.float32], off_m: float)
 def _free(s: dict[str, float], actors: NDArray[np.float32], off_m: float, sign: float) -> tuple[float, float]:
     here = np.isfinite(actors[:, 0])
     a = actors[here]
-    beside = np.abs(_road_offsets(s, a) - off_m) < 0.5 * a[:, 8 - 1] + 1.1
+    beside = np.abs(_road_offsets(s, a) - off_m) < 0.5 * a[:, 7] + 1.4
     gap = sign * a[:, 1] - 0.5 * a[:, 6] - 2.25
     mask = beside & (sign * a[:, 1] > -0.5 * a[:, 6] - 2.25)
     if not mask.any():
         return 200.0, 0.0
     j = int(np.argmin(np.where(mask, gap, np.inf)))
     return float(max(gap[j], 0.0)), float(sign * (s["speed_mps"] - a[j, 4]))
+
+
+def _who_will_cross(s: dict[str, float], actors: NDArray[np.float32]) -> tuple[float, float]:
+    """Gap in m and closing speed in m/s to the first actor that will be in the own path when the ego gets there."""
+    a = actors[np.isfinite(actors[:, 0])]
+    gap = a[:, 1] - 2.25 - 0.5 * np.where(np.abs(np.sin(a[:, 3])) > 0.7, a[:, 7], a[:, 6])
+    closing = s["speed_mps"] - a[:, 4]
+    eta = np.clip(gap, 0.0, None) / np.maximum(s["speed_mps"], 2.0)
+    # Their sideways motion, less that of the road's own bend for those who follow it.
+    drift = a[:, 5] - a[:, 4] * np.sin(s["curvature_1pm"] * a[:, 1] - s["heading_error_rad"])
+    y = _road_offsets(s, a)
+    half = 0.5 * np.where(np.abs(np.sin(a[:, 3])) > 0.7, a[:, 6], a[:, 7]) + 1.3
+    # Whoever brakes arrives later, so a whole span of arrival times counts.
+    early, late = y + drift * np.minimum(eta, 4.0), y + drift * np.minimum(2.0 * eta + 1.0, 6.0)
+    meets = (np.abs(early) < half) | (np.abs(late) < half) | (early * late < 0.0)
+    moving = (np.abs(drift) > 0.4) & (y * drift < 0.0)  # towards the path
+    mask = meets & moving & (gap > 0.0) & (eta < 5.0) & (closing > 0.0)
+    if not mask.any():
+        return 200.0, 0.0
+    j = int(np.argmin(np.where(mask, gap, np.inf)))
+    return float(gap[j]), float(closing[j])
 
 
 def _nearest(actors: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -36,7 +40,7 @@ class Renderer:
         self._window_s_m: float | None = None
         h, w = size[0] * supersample, size[1] * supersample
         model.vis.global_.offwidth, model.vis.global_.offheight = w, h
-        self._gl = mujoco.GLContext(w, h)
+        self._gl = _make_gl(w, h)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
@@ -50,6 +54,8 @@ class Renderer:
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        # Also at exit, before the graphics library is unloaded.
+        self._free = weakref.finalize(self, _free, self._context, self._gl)
         self._rect = mujoco.MjrRect(0, 0, w, h)
         self._pixels = np.zeros((h, w, 3), np.uint8)
         self._depth = np.zeros((h, w), np.float32)
@@ -157,5 +163,19 @@ class Renderer:
 
     def close(self) -> None:
         """Free the graphics context; drawing afterwards is an error."""
-        self._context.free()
-        self._gl.free()
+        self._free()
+
+
+def _make_gl(width: int, height: int) -> Any:
+    """An off-screen context; EGL where there is no display, even if mujoco was imported before it could be told so."""
+    if os.environ.get("MUJOCO_GL", "egl") == "egl" and sys.platform == "linux":
+        from mujoco.egl import GLContext
+
+        return GLContext(width, height)
+    return mujoco.GLContext(width, height)
+
+
+def _free(context: mujoco.MjrContext, gl: Any) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()

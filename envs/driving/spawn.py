@@ -76,8 +76,6 @@ class Spawner:
         ego_s = float(t.state.s_m[0])
         ego_v = float(t.state.along_mps[0])
         away = rng.uniform(9.0, 20.0) + ego_v * rng.uniform(0.3, 1.8) if near else rng.uniform(-45.0, 130.0)
-        if role == "stopped":  # no scene starts with a crash that nobody could avoid
-            away = max(away, 15.0 + ego_v**2 / 10.0)
         self._try(role, ego_s + away, near_ego_lane=near and rng.random() < 0.75)
 
     def _newcomer(self) -> None:
@@ -88,8 +86,6 @@ class Spawner:
         if role in ("crossing", "stopped", "oncoming"):
             behind = False
         away = -rng.uniform(60.0, FAR_BEHIND_M) if behind else rng.uniform(140.0, FAR_AHEAD_M)
-        if role == "stopped":  # no scene starts with a crash that nobody could avoid
-            away = max(away, 15.0 + ego_v**2 / 10.0)
         self._try(role, ego_s + away, near_ego_lane=not behind and rng.random() < 0.5)
 
     def _try(self, role: str, s_m: float, near_ego_lane: bool) -> None:
@@ -115,10 +111,16 @@ class Spawner:
         elif s_m < t.state.s_m[0]:  # who comes from behind is no slower than the ego
             wanted = max(wanted, float(t.state.along_mps[0]) + rng.uniform(0.0, 5.0))
             speed = wanted
+        if abs(d - t.state.d_m[0]) < 2.6 and s_m > t.state.s_m[0] and role != "oncoming":
+            # Nobody appears in front of the ego where it could not stop in time.
+            closing = max(0.0, float(t.state.along_mps[0]) - speed)
+            s_m = max(s_m, float(t.state.s_m[0]) + 9.0 + 0.5 * t.physics.length_m[i] + closing**2 / 9.0)
         if not self._clear(i, s_m, d, margin_m=6.0 + 0.4 * speed):
             return
         idm = Idm(float(rng.uniform(0.7, 1.9)), float(rng.uniform(1.5, 3.0)), float(rng.uniform(1.2, 2.6)), 2.5)
-        t.put(i, Driver(role, wanted, d, idm, next_lane_s=float(rng.uniform(0.0, 1.0))), s_m, d, heading, speed)
+        driver = Driver(role, wanted, d, idm, next_lane_s=float(rng.uniform(0.0, 1.0)))
+        driver.halt_s = float(rng.uniform(5.0, 18.0))
+        t.put(i, driver, s_m, d, heading, speed)
 
     def _place_crossing(self, i: int, s_m: float) -> None:
         rng, t = self._rng, self._traffic

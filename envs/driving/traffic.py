@@ -63,6 +63,7 @@ class Driver:
     lane_d_m: float
     idm: Idm = field(default_factory=Idm)
     brake_s: float = 0.0  # time left of a pointless hard brake
+    halt_s: float = 0.0  # time that a stopped one stays once the ego is near
     away_s: float = 0.0  # time left looking away
     next_lane_s: float = 0.0  # time until lanes are thought about again
     started: bool = False  # a crossing one has set off
@@ -161,12 +162,16 @@ class Traffic:
                 self.drivers[i].crashed = True
 
     def _cross(self, i: int, driver: Driver) -> None:
-        st = self.state
+        """Set off when the ego comes near, walk to the other side, but not into an ego that stands in the way."""
+        st, p = self.state, self.physics
         ego_eta = (st.s_m[i] - st.s_m[0]) / max(st.along_mps[0], 2.0)
         if not driver.started and ego_eta < driver.trigger_s:
             driver.started = True
+        to_ego = (st.d_m[0] - st.d_m[i]) * np.sign(driver.lane_d_m - st.d_m[i])
+        beside = abs(st.s_m[i] - st.s_m[0]) < 0.5 * p.length_m[0] + 0.8
+        blocked = beside and 0.0 < to_ego < 0.5 * (p.width_m[0] + p.length_m[i]) + 1.0 and st.along_mps[0] < 4.0
         done = driver.started and abs(st.d_m[i] - driver.lane_d_m) < 0.7
-        wanted = driver.wanted_mps if driver.started and not done else 0.0
+        wanted = driver.wanted_mps if driver.started and not done and not blocked else 0.0
         self.physics.accel_cmd[i] = np.clip(3.0 * (wanted - self._speed[i]), -4.0, 3.0)
 
     def _drive_oncoming(self, i: int, driver: Driver) -> None:
@@ -188,6 +193,7 @@ class Traffic:
         self._update_moods(i, driver, dt_s)
         if driver.role == "stopped":
             accel = -3.0
+            self._wait(i, driver, dt_s)
         elif driver.brake_s > 0.0:
             accel = -7.0
         elif driver.away_s > 0.0:
@@ -200,6 +206,13 @@ class Traffic:
                 self._think_about_lanes(i, driver, accel)
         self.physics.accel_cmd[i] = accel
         self._steer(i, driver.lane_d_m, direction=1.0)
+
+    def _wait(self, i: int, driver: Driver, dt_s: float) -> None:
+        """Stand; drive off some time after the ego came near."""
+        driver.halt_s -= dt_s if abs(self.state.s_m[i] - self.state.s_m[0]) < 60.0 else 0.0
+        if driver.halt_s <= 0.0:
+            driver.role, driver.wanted_mps = "drive", 0.7 * self.layout.speed_limit_mps
+            driver.lane_d_m = self.layout.lane_centre_m(self.layout.lane_at(driver.lane_d_m))
 
     def _update_moods(self, i: int, driver: Driver, dt_s: float) -> None:
         driver.brake_s, driver.away_s = max(0.0, driver.brake_s - dt_s), max(0.0, driver.away_s - dt_s)
