@@ -56,7 +56,7 @@ def read_argoverse2(path: str | Path) -> Scenario:
     steps = _floats(columns, "timestep", path)
     first = float(steps.min())
     actors = []
-    for ident in found:
+    for ident in found.tolist():
         rows = np.flatnonzero(ids == ident)
         actor = _actor(ident, rows[np.argsort(steps[rows], kind="stable")], columns, first, path, notes)
         if actor is not None:

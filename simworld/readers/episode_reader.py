@@ -39,7 +39,7 @@ def scenario_from_episode(episode: Episode, spec: EpisodeSpec, *, name: str = "e
     is integrated. Raises ValueError where the state has neither.
     """
     notes = Notes()
-    t_s = np.arange(episode.num_steps + 1) * spec.dt_s
+    t_s = np.arange(episode.num_steps + 1, dtype=np.float64) * spec.dt_s
     speed = _column(episode, spec, SPEEDS)
     pose = _ego_pose(episode, spec, speed, notes)
     if speed is None:
