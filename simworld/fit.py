@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,7 +129,11 @@ class _Fitting:
         numbers = {name: round(float(value.detach()), 5) for name, value in losses.items()}
         if not torch.isfinite(losses["loss"]):
             raise ValueError(f"the loss of {self.phase.name} is {numbers['loss']} at step {self.num_steps}; lower lr")
-        row = {"phase": self.phase.name, "step": self.num_steps, "cpu_s": round(self.cpu_s, 1)} | numbers
+        row: dict[str, Any] = {
+            "phase": self.phase.name,
+            "step": self.num_steps,
+            "cpu_s": round(self.cpu_s, 1),
+        } | numbers
         with open(self.run.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
         left_s = (now - self.started_s) / max(self.steps_here, 1) * self.steps_left()
@@ -150,7 +154,7 @@ class _Fitting:
     def save(self) -> None:
         """Write the whole state, from rank 0 (all ranks hold the same)."""
         if self.run.rank == 0:
-            tensors = {f"weight/{n}": p for n, p in self.named.items()}
+            tensors: dict[str, Tensor] = {f"weight/{n}": p for n, p in self.named.items()}
             tensors |= {f"average/{n}": v for n, v in zip(self.named, self.average.values, strict=True)}
             for i, optimizer in enumerate(self.optimizers):
                 for j, entry in optimizer.state_dict()["state"].items():
@@ -185,7 +189,7 @@ class _Fitting:
             p.copy_(value)
 
 
-def _share_gradients(parameters: list[Tensor], world: int) -> None:
+def _share_gradients(parameters: Sequence[Tensor], world: int) -> None:
     """Mean of every gradient over all ranks, in one message."""
     if world == 1:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +16,8 @@ class OptimConfig:
     """`cooldown`: the share of training at its end in which the rate falls to zero in a straight line."""
 
     kind: Literal["muon", "adamw"] = "muon"
-    lr: float = 1e-3
-    matrix_lr: float = 2e-3
+    lr: float = 2e-3
+    matrix_lr: float = 6e-3
     weight_decay: float = 0.01
     warmup_steps: int = 50
     cooldown: float = 0.3
@@ -56,11 +57,11 @@ def rate(config: OptimConfig, step: int, progress: float) -> float:
 class Average:
     """Exponential moving average of parameters; its memory grows from short to `decay` (as in Karras 2022)."""
 
-    def __init__(self, parameters: list[Tensor], decay: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self.decay = decay
         self.values = [p.detach().clone() for p in parameters]
 
     @torch.no_grad()
-    def update(self, parameters: list[Tensor], step: int) -> None:
+    def update(self, parameters: Sequence[Tensor], step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.values, [p.detach() for p in parameters], 1 - decay)

@@ -218,14 +218,9 @@ class ReferencePhase:
         actions = batch.actions.to(device)
         generator = torch.Generator(device).manual_seed(hash((self.seed, step, self.run.rank)) % 2**63)
         frame = self.model.reference.loss(frames, actions, generator=generator)
-        last = OutcomeTargets(*(_last(part) for part in targets_of(batch, device)))
+        last = targets_of(batch, device).steps(slice(-1, None))
         losses = self.model.outcome_losses(frames, actions, last)
         return {"loss": frame + 0.05 * torch.stack(list(losses.values())).sum(), "frame": frame} | losses
 
     def finish(self) -> None:
         """Nothing to calibrate."""
-
-
-def _last(part: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
-    """The last step of every target, (b, 1)."""
-    return {k: v[:, -1:] for k, v in part.items()} if isinstance(part, dict) else part[:, -1:]

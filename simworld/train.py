@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-from simworld.checkpoint import MODELS, build_world_model, save_world_model
+from simworld.checkpoint import build_world_model, load_world_model, save_world_model
 from simworld.config import to_json
 from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
@@ -26,32 +25,36 @@ from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
 from simworld.phases import CodecPhase, DynamicsPhase, PhaseConfig, ReferencePhase, encode_all
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
-from simworld.world_model import LatentConfig, LatentWorldModel
+from simworld.start_films import StartFilms
+from simworld.world_model import LatentConfig, LatentWorldModel, WorldModel
+
+NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All of a training run but its data. `budget_min`: processor minutes instead of steps.
+    """All of a training run but its data.
 
-    `codec_share` of that budget goes to the codec. The reference keeps the published optimiser.
+    `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec. `init` is a
+    checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW; a larger rate and
+    smaller batches than published serve it better at the small budgets of a CPU.
     """
 
     model: Literal["latent", "unet"] = "latent"
     latent: LatentConfig = field(default_factory=LatentConfig)
     unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
-    codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=48))
-    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, ema=0.99))
-    dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
+    codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
+    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, ema=0.995))
+    dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=12))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
-    reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=32))
-    reference_optim: OptimConfig = field(
-        default_factory=lambda: OptimConfig(kind="adamw", lr=1e-4, warmup_steps=100, cooldown=0.0)
-    )
+    reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
+    reference_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=3e-4, warmup_steps=100))
     seed: int = 0
     device: str = "cpu"
     precision: Literal["bfloat16", "float32"] = "bfloat16"
+    init: str | None = None
     budget_min: float | None = None
-    codec_share: float = 0.2
+    codec_share: float = 0.17
     save_every_s: float = 60.0
 
 
@@ -60,12 +63,14 @@ def train(
     *,
     data: Path,
     out: Path,
+    starts: Path | None = None,
     report: Callable[[str], None] = print,
     on_metrics: Callable[[dict[str, float]], None] | None = None,
     stop_after: int | None = None,
 ) -> Path:
     """Train on the store at `data`; returns ``out/model``, a checkpoint. Run again to resume.
 
+    `starts` names a store, best a held-out one, from which start films are put beside the weights.
     Under torchrun every process calls this with the same arguments. Raises ValueError where `out` holds
     another run, or the data does not fit the model.
     """
@@ -84,18 +89,20 @@ def train(
             stop_after=stop_after,
         )
         _claim(out, config, cache, run)
-        return _train(config, cache, run)
+        return _train(config, cache, run, starts or data)
     finally:
         if own_group:
             dist.destroy_process_group()
 
 
-def _train(config: TrainConfig, cache: FrameCache, run: Run) -> Path:
+def _train(config: TrainConfig, cache: FrameCache, run: Run, starts: Path) -> Path:
     started_s = time.monotonic()
     model_config = {"latent": config.latent, "unet": config.unet}[config.model]
     with torch.random.fork_rng(devices=[]):  # fresh weights are a function of the seed alone
         torch.manual_seed(config.seed)
         model = build_world_model(config.model, model_config, cache.spec)
+    if config.init is not None:
+        model.load_state_dict(_weights_like(config, cache).state_dict())
     model.to(run.device)
     if isinstance(model, LatentWorldModel):
         cpu_s = _train_latent(model, config, cache, run)
@@ -113,6 +120,7 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run) -> Path:
             "losses": _last_losses(run.folder / "metrics.jsonl"),
         }
         write_json(run.folder / "report.json", {"training": done})
+        StartFilms.from_store(starts, num=NUM_STARTS, context=CONTEXT, seed=config.seed).save(folder)
         save_world_model(model, folder, training=done | {"seed": config.seed, "data": str(cache.spec.env_id)})
     run.barrier()
     return folder
@@ -122,7 +130,7 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     """Codec, then latents of all frames, then dynamics; returns processor seconds by phase."""
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
-    if isinstance(model.codec, ConvCodec):
+    if isinstance(model.codec, ConvCodec) and config.init is None:
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
@@ -130,7 +138,7 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     latents = encode_all(model, cache, run)
     now = os.times()
     cpu_s["encode"] = now.user + now.system - mark.user - mark.system
-    _standardise_reward(model, cache)
+    _measure_outcomes(model, cache)
     dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
     left_s = None if budget_s is None else budget_s - sum(cpu_s.values())
     cpu_s["dynamics"] = fit(dynamics, run, budget_s=left_s)
@@ -138,17 +146,34 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     return cpu_s
 
 
+def _weights_like(config: TrainConfig, cache: FrameCache) -> WorldModel[Any]:
+    """The model of `config.init`; raises ValueError where it is not of the asked kind, size or spec."""
+    assert config.init is not None
+    model = load_world_model(config.init)
+    if model.config != {"latent": config.latent, "unet": config.unet}[config.model]:
+        raise ValueError(f"{config.init} was trained with another model config; give the same one to go on from it")
+    if model.spec.cameras != cache.spec.cameras or model.spec.action != cache.spec.action:
+        raise ValueError(f"{config.init} was trained on other cameras or actions than this data has")
+    return model
+
+
 def _train_reference(model: ReferenceWorldModel, config: TrainConfig, cache: FrameCache, run: Run) -> dict[str, float]:
-    model.to(memory_format=torch.channels_last)
-    _standardise_reward(model, cache)
+    model.to_dtype(torch.float32)
+    _measure_outcomes(model, cache)
     phase = ReferencePhase(model, cache, config.reference, config.reference_optim, config.seed, run)
     return {"reference": fit(phase, run, budget_s=None if config.budget_min is None else 60 * config.budget_min)}
 
 
-def _standardise_reward(model: LatentWorldModel | ReferenceWorldModel, cache: FrameCache) -> None:
+def _measure_outcomes(model: LatentWorldModel | ReferenceWorldModel, cache: FrameCache) -> None:
+    """Reward's mean and spread, and how often each event ended the episode."""
     reward = torch.from_numpy(cache.reward[cache.steps_left >= 0])
     model.heads.reward_mean.copy_(reward.mean())
     model.heads.reward_std.copy_(reward.std().clamp(min=1e-3))
+    events = [o.name for o in cache.spec.outcomes if o.kind == "event"]
+    for i, name in enumerate(events):
+        ends = cache.terminated[cache.steps_to_event[name] == 0]
+        if len(ends):
+            model.heads.p_ends_given_event[i] = float(ends.mean())
 
 
 def _join_ranks(device: str) -> bool:
@@ -183,10 +208,3 @@ def _last_losses(path: Path) -> dict[str, dict[str, float]]:
     """The last logged row of each phase."""
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return {row["phase"]: {k: v for k, v in row.items() if k != "phase"} for row in rows}
-
-
-def with_model(config: TrainConfig, name: str) -> TrainConfig:
-    """The same training for another kind of model; raises ValueError on an unknown one."""
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; use {' or '.join(MODELS)}")
-    return dataclasses.replace(config, model=name)

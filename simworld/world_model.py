@@ -60,6 +60,7 @@ class WorldModel(nn.Module, ABC, Generic[StateT]):
 
     spec: EpisodeSpec
     config: Any
+    heads: OutcomeHeads
 
     @abstractmethod
     def to_dtype(self, dtype: torch.dtype) -> WorldModel[StateT]:
@@ -75,6 +76,10 @@ class WorldModel(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def step(self, state: StateT, action: Tensor) -> tuple[StateT, Prediction]:
         """The next frames and outcomes for action (b, a) in the env's own units."""
+
+    def put(self, state: StateT, lanes: Tensor, fresh: StateT) -> StateT:
+        """The state with its streams `lanes` (n,) replaced by the n streams of `fresh`."""
+        return put_streams(state, lanes, fresh)
 
     def check_start(self, frames: dict[str, Tensor], actions: Tensor) -> None:
         """Raise ValueError where frames or actions do not fit the spec."""
@@ -98,12 +103,16 @@ class LatentConfig:
 
 @dataclass(frozen=True)
 class LatentState:
-    """past {camera: (b, n, c, h, w)} newest first; cache of the transformer; seed and step int64 (b,)."""
+    """past {camera: (b, n, c, h, w)} newest first; cache of the transformer; seed and step int64 (b,).
+
+    age int64 (b,): cached frames that are the stream's own, None while that is all of them in every stream.
+    """
 
     past: Latents
     cache: tuple[KeysValues, ...]
     seed: Tensor
     step: Tensor
+    age: Tensor | None = None
 
     def reseed(self, seed: Tensor) -> LatentState:
         """The same state with other noise from here on."""
@@ -214,17 +223,49 @@ class LatentWorldModel(WorldModel[LatentState]):
         z = draw_noise({c: p[:, :, : self.codec.channels] for c, p in past.items()}, noise)
         for i in range(num_passes):
             level = torch.full((len(action), 1), i / num_passes, device=action.device)
-            out = self._denoise(z, past, action[:, None], level, state.cache or None)
+            out = self._denoise(z, past, action[:, None], level, state.cache or None, state.age)
             share = 1 / (num_passes - i)  # of the way that is left to the clean frame
             z = {c: z[c] + share * (out.clean[c] - z[c]) for c in z}
         newest = {c: self.codec.clamp(x[:, 0]) for c, x in z.items()}
         n = self.config.dynamics.num_past
         latest = {c: torch.cat([newest[c][:, None], old], dim=1)[:, :n] for c, old in state.past.items()}
         prediction = Prediction(self.decode(newest), self.heads(out.registers[:, 0]))
-        return replace(state, past=latest, cache=out.cache, step=state.step + 1), prediction
+        age = None if state.age is None else state.age + 1
+        if age is not None and bool((age >= out.cache[0][0].shape[3]).all()):
+            age = None
+        return replace(state, past=latest, cache=out.cache, step=state.step + 1, age=age), prediction
+
+    def put(self, state: LatentState, lanes: Tensor, fresh: LatentState) -> LatentState:
+        num_cached = [s.cache[0][0].shape[3] if s.cache else 0 for s in (state, fresh)]
+        length = max(num_cached)
+        state, fresh = (
+            _with_cache(s, n, length, self._empty_cache) for s, n in zip((state, fresh), num_cached, strict=True)
+        )
+        return put_streams(state, lanes, fresh)
+
+    def _empty_cache(self, state: LatentState) -> tuple[KeysValues, ...]:
+        """A cache of no frames for the streams of `state`."""
+        config = self.config.dynamics.transformer
+        tokens = sum(h * w for h, w in self.dynamics.grids.values()) + self.config.dynamics.registers
+        empty = torch.zeros(
+            len(state.seed),
+            tokens,
+            config.heads,
+            0,
+            config.width // config.heads,
+            dtype=self.dtype,
+            device=state.seed.device,
+        )
+        return ((empty, empty),) * sum(block.time is not None for block in self.dynamics.transformer.blocks)
 
     def _denoise(
-        self, noisy: Latents, past: Latents, actions: Tensor, level: Tensor, cache: tuple[KeysValues, ...] | None
+        self,
+        noisy: Latents,
+        past: Latents,
+        actions: Tensor,
+        level: Tensor,
+        cache: tuple[KeysValues, ...] | None,
+        age: Tensor | None = None,
     ) -> Denoised:
         """One pass at inference: everything in the network's own precision, no noise on the past."""
         dtype = self.dtype
@@ -235,15 +276,39 @@ class LatentWorldModel(WorldModel[LatentState]):
             level,
             torch.zeros_like(level),
             cache,
+            age,
         )
 
 
-def state_map(state: Any, fn: Any) -> Any:
-    """Apply `fn` to every tensor of a state (to select, join or move streams); the state's type is kept."""
+def _with_cache(state: LatentState, num_cached: int, length: int, empty: Any) -> LatentState:
+    """The same state with its cache padded in front to `length` frames, and every stream's age written down."""
+    age = state.age if state.age is not None else torch.full_like(state.seed, num_cached)
+    cache = state.cache or empty(state)
+    padded = tuple(tuple(torch.nn.functional.pad(x, (0, 0, length - num_cached, 0)) for x in pair) for pair in cache)
+    return replace(state, cache=padded, age=age)
+
+
+def map_streams(state: Any, fn: Any, *others: Any) -> Any:
+    """Apply `fn` to every tensor of a state (and to its twins in `others`); the state's type is kept.
+
+    All tensors of a state have the stream as their first axis.
+    """
+    if state is None:
+        return None
     if isinstance(state, Tensor):
-        return fn(state)
+        return fn(state, *others)
     if isinstance(state, dict):
-        return {k: state_map(v, fn) for k, v in state.items()}
+        return {k: map_streams(v, fn, *(o[k] for o in others)) for k, v in state.items()}
     if isinstance(state, tuple):
-        return tuple(state_map(v, fn) for v in state)
-    return type(state)(**{k: state_map(v, fn) for k, v in vars(state).items()})
+        return tuple(map_streams(v, fn, *parts) for v, *parts in zip(state, *others, strict=True))
+    return type(state)(**{k: map_streams(v, fn, *(getattr(o, k) for o in others)) for k, v in vars(state).items()})
+
+
+def put_streams(state: StateT, lanes: Tensor, fresh: StateT) -> StateT:
+    """Streams `lanes` (n,) of a state replaced by the n streams of `fresh`; neither is edited."""
+    return map_streams(state, lambda old, new: old.index_copy(0, lanes, new.to(old.dtype)), fresh)
+
+
+def take_streams(state: StateT, lanes: Tensor) -> StateT:
+    """The streams `lanes` (n,) of a state; a stream may be taken more than once."""
+    return map_streams(state, lambda x: x.index_select(0, lanes))

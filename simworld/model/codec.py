@@ -19,7 +19,7 @@ class CodecConfig:
 
     kind: Literal["conv", "pixels"] = "conv"
     channels: int = 16
-    widths: tuple[int, int, int] = (48, 96, 160)
+    widths: tuple[int, ...] = (32, 64, 128)
     latent_noise: float = 0.05
 
 

@@ -95,6 +95,7 @@ class Dynamics(nn.Module):
         level: Tensor,
         history_level: Tensor,
         cache: tuple[KeysValues, ...] | None = None,
+        age: Tensor | None = None,
     ) -> Denoised:
         """noisy {camera: (b, t, c, h, w)}, past {camera: (b, t, n c, h, w)}, actions (b, t, a).
 
@@ -110,7 +111,7 @@ class Dynamics(nn.Module):
         x = torch.cat(tokens, dim=2)
         levels = torch.cat([embed_level(level, 64), embed_level(history_level, 64)], dim=-1)
         condition = self.level(levels.to(actions.dtype)) + self.action(actions)
-        x, cache = self.transformer(x, condition.to(x.dtype), cache)
+        x, cache = self.transformer(x, condition.to(x.dtype), cache, age)
         registers = rearrange(x[:, :, -self.config.registers :], "b t r d -> b t (r d)")
         out = self.head(self.final_norm(x[:, :, : -self.config.registers]))
         return Denoised(self._unpack(out, past), registers, cache)

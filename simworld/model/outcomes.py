@@ -37,6 +37,21 @@ class OutcomeTargets(NamedTuple):
     steps_left: Tensor
     value_at_event: dict[str, Tensor]
 
+    def steps(self, part: slice) -> OutcomeTargets:
+        """Only some steps of every window."""
+
+        def cut(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value[:, part] for name, value in tensors.items()}
+
+        return OutcomeTargets(
+            self.reward[:, part],
+            self.terminated[:, part],
+            cut(self.outcomes),
+            cut(self.steps_to_event),
+            self.steps_left[:, part],
+            cut(self.value_at_event),
+        )
+
 
 class OutcomePrediction(NamedTuple):
     """reward (...); p_terminated (...); hazard {event: (..., horizon)}; scalars {name: (..., quantiles)}
@@ -61,6 +76,7 @@ class OutcomeHeads(nn.Module):
     reward_mean: Tensor
     reward_std: Tensor
     usual_error: Tensor
+    p_ends_given_event: Tensor
 
     def __init__(self, config: HeadsConfig, specs: tuple[OutcomeSpec, ...], *, features: int) -> None:
         super().__init__()
@@ -70,6 +86,8 @@ class OutcomeHeads(nn.Module):
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
+        num_events = sum(s.kind == "event" for s in specs)
+        self.register_buffer("p_ends_given_event", torch.ones(num_events))
         self.register_buffer("usual_error", torch.linspace(-6, 0, 101))
         with torch.no_grad():  # events are rare: start near a hazard of 0.7 % a step
             self.out.weight.mul_(0.1)

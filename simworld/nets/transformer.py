@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from simworld.nets.attention import AgeBias, Attention
 
-KeysValues = tuple[Tensor, Tensor]  # each ((b l), heads, frames, head features)
+KeysValues = tuple[Tensor, Tensor]  # each (b, l, heads, frames, head features)
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
     """`temporal_every` n: every n-th layer also looks back in time, over `window` frames."""
 
-    width: int = 192
+    width: int = 160
     layers: int = 6
-    heads: int = 6
+    heads: int = 5
     mlp_ratio: int = 4
     temporal_every: int = 2
     window: int = 16
@@ -49,7 +49,9 @@ class Block(nn.Module):
         self.up = nn.Linear(d, config.mlp_ratio * d)
         self.down = nn.Linear(config.mlp_ratio * d, d)
 
-    def forward(self, x: Tensor, condition: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues | None]:
+    def forward(
+        self, x: Tensor, condition: Tensor, past: KeysValues | None, age: Tensor | None
+    ) -> tuple[Tensor, KeysValues | None]:
         """x (b, t, l, d), condition (b, t, d); returns x and the keys and values of past and present."""
         b = x.shape[0]
         x = x + self.condition(condition).unsqueeze(2).to(x.dtype)
@@ -57,20 +59,33 @@ class Block(nn.Module):
         x = x + rearrange(y, "(b t) l d -> b t l d", b=b)
         present = None
         if self.time is not None and self.time_norm is not None:
-            y, present = self._look_back(self.time_norm(x), past)
+            y, present = self._look_back(self.time_norm(x), past, age)
             x = x + y
         y = F.gelu(self.up(self.mlp_norm(x)), approximate="tanh")
         return x + self.down(y), present
 
-    def _look_back(self, y: Tensor, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
+    def _look_back(self, y: Tensor, past: KeysValues | None, age: Tensor | None) -> tuple[Tensor, KeysValues]:
         assert self.time is not None and self.age_bias is not None
-        b, t = y.shape[:2]
+        b, t, num_tokens = y.shape[:3]
         q, k, v = self.time.project(rearrange(y, "b t l d -> (b l) t d"))
         if past is not None:
-            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        out = self.time.mix(q, k, v, self.age_bias(t, k.shape[2]))
+            k = torch.cat([past[0].flatten(0, 1), k], dim=2)
+            v = torch.cat([past[1].flatten(0, 1), v], dim=2)
+        bias = self.age_bias(t, k.shape[2])
+        if age is not None:
+            bias = bias + _hide_before(age, num_past=k.shape[2] - t, num_keys=k.shape[2], num_tokens=num_tokens)
+        out = self.time.mix(q, k, v, bias)
         keep = self.age_bias.window - 1  # the next frame looks at itself and window - 1 before it
-        return rearrange(out, "(b l) t d -> b t l d", b=b), (k[:, :, -keep:], v[:, :, -keep:])
+        present = k[:, :, -keep:].unflatten(0, (b, -1)), v[:, :, -keep:].unflatten(0, (b, -1))
+        return rearrange(out, "(b l) t d -> b t l d", b=b), present
+
+
+def _hide_before(age: Tensor, *, num_past: int, num_keys: int, num_tokens: int) -> Tensor:
+    """Bias ((b l), 1, 1, k) that hides cached frames from before a stream's start; age (b,) frames are its own."""
+    first = num_past - age
+    hidden = torch.arange(num_keys, device=age.device)[None] < first[:, None]
+    bias = torch.zeros(hidden.shape, device=age.device).masked_fill(hidden, float("-inf"))
+    return bias.repeat_interleave(num_tokens, dim=0)[:, None, None]
 
 
 class SpaceTimeTransformer(nn.Module):
@@ -84,15 +99,22 @@ class SpaceTimeTransformer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, condition: Tensor, cache: tuple[KeysValues, ...] | None = None
+        self,
+        x: Tensor,
+        condition: Tensor,
+        cache: tuple[KeysValues, ...] | None = None,
+        age: Tensor | None = None,
     ) -> tuple[Tensor, tuple[KeysValues, ...]]:
-        """x (b, t, l, d) after the frames in `cache`; returns x and the cache that includes them."""
+        """x (b, t, l, d) after the frames in `cache`; returns x and the cache that includes them.
+
+        age int64 (b,): how many of the cached frames are a stream's own, where streams began at different times.
+        """
         pasts = iter(cache) if cache is not None else None
         presents: list[KeysValues] = []
         condition = F.silu(condition)
         for block in self.blocks:
             past = next(pasts) if pasts is not None and block.time is not None else None
-            x, present = block(x, condition, past)
+            x, present = block(x, condition, past, age)
             if present is not None:
                 presents.append(present)
         return x, tuple(presents)
