@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 CELL_M = 0.02
 LOW_M = np.array([0.22, -0.38])
+REACH_LOW_M, REACH_HIGH_M = np.array([0.24, -0.36]), np.array([0.74, 0.36])  # of the env's pusher
 SHAPE = (27, 39)  # cells in x and y: up to 0.76 m away and 0.40 m to the left
 BLOCKED_COST = 40.0  # finite, so that there always is a path, if need be through an obstacle
 
@@ -54,13 +55,17 @@ def is_clear(start_m: NDArray[Any], end_m: NDArray[Any], circles: Circles) -> bo
     return bool((np.linalg.norm(circles.centre_m - nearest, axis=1) >= circles.radius_m).all())
 
 
-def next_waypoint(start_m: NDArray[Any], end_m: NDArray[Any], circles: Circles) -> NDArray[Any]:
-    """The furthest point (2,) of a shortest way from start to end that is in sight of the start."""
+def next_waypoint(start_m: NDArray[Any], end_m: NDArray[Any], circles: Circles, edge_m: float = 0.0) -> NDArray[Any]:
+    """The furthest point (2,) of a shortest way from start to end that is in sight of the start.
+
+    The way keeps out of the circles and, except where it starts or ends there, `edge_m` off the edge of the reach.
+    """
     if is_clear(start_m, end_m, circles):
         return end_m
     grid = _grid()
     gap = np.linalg.norm(grid.centre_m[:, None] - circles.centre_m, axis=2) - circles.radius_m
-    nearest = gap.min(axis=1, initial=1.0)
+    to_edge = np.minimum(grid.centre_m - REACH_LOW_M, REACH_HIGH_M - grid.centre_m).min(axis=1) - edge_m
+    nearest = np.minimum(gap.min(axis=1, initial=1.0), to_edge)
     # Cells close to an obstacle cost a little more, which keeps the way off its edge where there is room.
     cost = 1.0 + np.where(nearest < 0.0, BLOCKED_COST, np.clip(0.02 - nearest, 0.0, 0.02) / 0.02)
     cells = len(grid.centre_m)

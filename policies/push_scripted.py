@@ -134,7 +134,10 @@ class _Scene:
 
     def push_direction(self) -> NDArray[np.float64]:
         """Unit vector in which the block should go."""
-        way = next_waypoint(self.block, self.goal, self.vessels_around(1.2 * self.half_m)) - self.block
+        # Where the block is close to the edge of the reach there is no room for the tip behind it.
+        edge_m = self.half_m + 2 * TIP_RADIUS_M
+        circles = self.vessels_around(1.2 * self.half_m)
+        way = next_waypoint(self.block, self.goal, circles, edge_m) - self.block
         return way / max(float(np.linalg.norm(way)), 1e-9)
 
     def is_behind(self, way: NDArray[np.float64], slack: float) -> bool:
