@@ -1,0 +1,51 @@
+"""The benches: each measures one claim and writes it into one report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from simworld.bench.fidelity import bench_fidelity
+from simworld.data.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every bench is given; each writes its report under ``out/PART``."""
+
+    checkpoint: str | None
+    budget_min: float | None
+    data: Path
+    heldout: Path
+    out: Path
+    make_simulator: Callable[[], gymnasium.Env[Any, Any]]
+    report: Callable[[str], None] = print
+
+
+def _fidelity(settings: Settings, out: Path) -> dict[str, Any]:
+    checkpoint = settings.checkpoint or (None if settings.budget_min else "driving")
+    return bench_fidelity(
+        data=settings.data,
+        heldout=settings.heldout,
+        out=out,
+        budget_min=settings.budget_min,
+        checkpoint=checkpoint,
+        report=settings.report,
+    )
+
+
+PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {"fidelity": _fidelity}
+
+
+def run(part: str, settings: Settings) -> None:
+    """Run one bench, or all; ``out/report.json`` gathers what each found."""
+    for name in PARTS if part == "all" else [part]:
+        found = PARTS[name](settings, settings.out / name)
+        path = settings.out / "report.json"
+        known = read_json(path) if path.exists() else {}
+        write_json(path, known | found)
+        settings.report(f"{name}: {path}")
