@@ -1,0 +1,124 @@
+"""Plots of the benches, written as PNG without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from simworld.data.files import write_bytes
+from simworld.metrics.calibration import reliability
+
+COLORS = ("#c8590a", "#1f4e79", "#8a939c", "#4b7f52", "#7a4b8a")
+GRID = "#e8ebee"
+
+
+def speed_bars(speed: Mapping[str, Any], path: Path) -> None:
+    """Frames/s by batch of the world model and the reference on a log scale, and the simulator as a line."""
+    fps = speed["frames_per_s"]
+    batches = list(fps["simworld"])
+    figure, axes = _figure(6.4, 3.6)
+    for i, kind in enumerate(("simworld", "reference")):
+        place = np.arange(len(batches)) + 0.38 * (i - 0.5)
+        bars = axes.bar(place, [fps[kind][b] for b in batches], 0.36, color=COLORS[i], label=kind)
+        axes.bar_label(bars, fmt="%.3g", fontsize=9)
+    if fps.get("simulator"):
+        axes.axhline(fps["simulator"], color=COLORS[2], linewidth=1.4, linestyle=(0, (4, 3)))
+        name = f"simulator on {speed['settings']['simulator_workers']} cores, {fps['simulator']:.3g}"
+        axes.plot([], [], color=COLORS[2], linestyle=(0, (4, 3)), label=name)
+    axes.set_yscale("log")
+    axes.margins(y=0.15)
+    axes.set_xticks(range(len(batches)), [f"{b} stream{'s' if b != '1' else ''}" for b in batches])
+    axes.set_ylabel("frames per second")
+    axes.legend(frameon=False, fontsize=9)
+    _write(figure, path)
+
+
+def horizon_lines(table: Mapping[str, Mapping[str, float]], path: Path, *, label: str, dt_s: float) -> None:
+    """A quantity over the time ahead, one line per model: {model: {horizon in frames: value}}."""
+    figure, axes = _figure(6.4, 3.2)
+    for i, (name, values) in enumerate(table.items()):
+        at = sorted(values, key=int)
+        time_s, value = [int(h) * dt_s for h in at], [values[h] for h in at]
+        axes.plot(time_s, value, "o-", markersize=4, color=COLORS[i % len(COLORS)], label=name.replace("_", " "))
+    axes.set_xlabel("time ahead (s)")
+    axes.set_ylabel(label)
+    axes.legend(frameon=False, fontsize=9)
+    _write(figure, path)
+
+
+def picture_of_table(columns: Sequence[str], rows: Sequence[Sequence[object]], path: Path) -> None:
+    """A table of ready-made texts or numbers as a picture."""
+    figure = Figure(figsize=(0.4 + 1.25 * len(columns), 0.35 * (len(rows) + 1.5)), layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
+    texts = [[f"{v:.4g}" if isinstance(v, float) else "-" if v is None else str(v) for v in row] for row in rows]
+    table = axes.table(texts, colLabels=list(columns), loc="center", cellLoc="right", edges="horizontal")
+    table.auto_set_font_size(False)
+    table.set_fontsize(9)
+    table.scale(1, 1.3)
+    _write(figure, path)
+
+
+def reliability_diagram(labels: ArrayLike, p_by_name: Mapping[str, ArrayLike], path: Path) -> None:
+    """Observed over predicted frequency in bins of equal count."""
+    figure, axes = _figure(4.4, 4.2)
+    axes.plot([0, 1], [0, 1], color=COLORS[2], linewidth=1, linestyle=(0, (4, 3)))
+    for i, (name, p) in enumerate(p_by_name.items()):
+        points = reliability(labels, p)
+        axes.plot(points.p_mean, points.frequency, "o-", markersize=4, color=COLORS[i % len(COLORS)], label=name)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel="predicted", ylabel="observed")
+    axes.legend(frameon=False, fontsize=9)
+    _write(figure, path)
+
+
+def precision_recall(labels: ArrayLike, scores_by_name: Mapping[str, ArrayLike], path: Path) -> None:
+    """Precision over recall of each score."""
+    figure, axes = _figure(4.8, 4.0)
+    y = np.asarray(labels, bool)
+    for i, (name, scores) in enumerate(scores_by_name.items()):
+        s = np.asarray(scores, np.float64)
+        order = np.argsort(-s, kind="stable")
+        last = np.flatnonzero(np.r_[np.diff(s[order]) != 0, True])  # equal scores fire together
+        hits = np.cumsum(y[order])[last]
+        recall, precision = hits / max(1, int(y.sum())), hits / (last + 1)
+        axes.step(np.r_[0, recall], np.r_[precision[0], precision], where="pre", color=COLORS[i], label=name)
+    axes.axhline(y.mean(), color=COLORS[2], linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(xlim=(-0.02, 1.02), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
+    axes.legend(frameon=False, fontsize=9)
+    _write(figure, path)
+
+
+def severity_scatter(truth: ArrayLike, predicted: ArrayLike, path: Path, *, label: str) -> None:
+    """Predicted over true severity of real crashes."""
+    figure, axes = _figure(4.4, 4.2)
+    x, y = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    top = float(max(x.max(initial=0), y.max(initial=0), 1e-6)) * 1.05
+    axes.plot([0, top], [0, top], color=COLORS[2], linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(x, y, "o", markersize=4, color=COLORS[0], alpha=0.7)
+    axes.set(xlim=(0, top), ylim=(min(0.0, float(y.min(initial=0))), top), xlabel=f"true {label}")
+    axes.set_ylabel(f"predicted {label}")
+    _write(figure, path)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _write(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)  # leaves pyplot's global state alone
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_bytes(path, buffer.getvalue())
