@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from simworld.readers.limits import LIMITS
 from simworld.readers.notes import Notes
-from simworld.readers.xml import read_bytes
+from simworld.readers.xml import one_line, read_bytes
 from simworld.scenario import BODIES, ActorClass, Lane, Road, Scenario, ScenarioActor, Track
 
 COLUMNS = (
@@ -89,7 +89,7 @@ def _columns(path: Path) -> dict[str, Any]:
         table = file.read(columns=list(COLUMNS))
         return {name: table[name].to_numpy() for name in COLUMNS}
     except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
-        raise ValueError(f"{path.name} is no readable parquet file: {str(error)[:200]}") from error
+        raise ValueError(f"{path.name} is no readable parquet file: {one_line(error)}") from error
 
 
 def _floats(columns: dict[str, Any], name: str, path: Path) -> NDArray[np.float64]:
@@ -137,7 +137,7 @@ def _road(path: Path, notes: Notes) -> Road:
         lanes = tuple(_lane(s) for s in segments)
         crossings = len(raw.get("pedestrian_crossings", {}))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{maps[0].name} is no Argoverse 2 map: {str(error)[:200]}") from error
+        raise ValueError(f"{maps[0].name} is no Argoverse 2 map: {one_line(error)}") from error
     if crossings:
         notes.add("pedestrian_crossings", None, f"{crossings} of them left out")
     ids = {lane.id for lane in lanes}

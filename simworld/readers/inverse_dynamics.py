@@ -65,9 +65,9 @@ def actions_from_track(
     """
     car, config = car or CarModel(), config or InverseConfig()
     duration = float(track.t_s[-1] - track.t_s[0])
-    if dt_s <= 0 or duration < dt_s * (1 - 1e-9):
+    if dt_s <= 0 or duration < dt_s * (1 - 1e-6):
         raise ValueError(f"a track of {duration:g} s has no step of dt_s = {dt_s:g} s")
-    t_s = track.t_s[0] + dt_s * np.arange(int(duration / dt_s + 1e-9) + 1)
+    t_s = track.t_s[0] + dt_s * np.arange(int(duration / dt_s + 1e-6) + 1)
     samples = track.sample(t_s)
     speed = _smoothed(samples[:, 3], dt_s, config.smooth_s)
     heading = _smoothed(samples[:, 2], dt_s, config.smooth_s)

@@ -52,7 +52,7 @@ def parse_xml(data: bytes, name: str) -> etree._Element:
     try:
         root = etree.fromstring(text, parser, base_url=name)
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:
-        raise ValueError(f"{name} is not well-formed XML: {error}") from error
+        raise ValueError(f"{name} is not well-formed XML: {one_line(error)}") from error
     for count, element in enumerate(root.iter()):
         if count > LIMITS.xml_elements:
             raise ValueError(f"{name} has more than {LIMITS.xml_elements} elements")
@@ -75,6 +75,11 @@ def root_name(data: bytes) -> str:
             return found.group(1).decode().rpartition(":")[2] if found else ""
         at = head.find(b"<", at) if at >= 0 else -1
     return ""
+
+
+def one_line(error: BaseException) -> str:
+    """What another library complains of, short and on one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def where(element: etree._Element) -> str:
