@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from simworld.envs.driving.observe import STATE_NAMES
+from simworld.envs.driving.physics import STEER_ACCEL_MPS2, STEER_CURVATURE_1PM
 
 from simworld.policy import Observation, Policy
 
 _AT = {name: i for i, name in enumerate(STATE_NAMES)}
-STEER_GAIN_LIMIT_1PM, STEER_ACCEL_MPS2 = 0.16, 7.0  # the env's steering authority: min(0.16, 7 / v^2)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _steer(s: dict[str, float], off_m: float) -> float:
     wanted = np.clip(np.arctan2(off_m, max(1.2 * speed, 5.0)), -0.35, 0.35)
     look = 0.6 * s["curvature_1pm"] + 0.4 * s["curvature_ahead_1pm"]
     curvature = look + 1.6 * (wanted - s["heading_error_rad"]) / speed - 0.12 * s["yaw_rate_radps"] / speed
-    return float(np.clip(curvature / min(STEER_GAIN_LIMIT_1PM, STEER_ACCEL_MPS2 / speed**2), -1.0, 1.0))
+    return float(np.clip(curvature / min(STEER_CURVATURE_1PM, STEER_ACCEL_MPS2 / speed**2), -1.0, 1.0))
 
 
 def _road_offsets(s: dict[str, float], actors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -231,7 +231,7 @@ def _chase(s: dict[str, float], target: NDArray[np.float32]) -> NDArray[np.float
     x = target[1] + (target[4] - s["speed_mps"]) * min(eta, 1.5) * 0.3
     y = target[2] + target[5] * min(eta, 2.0)
     curvature = 2.0 * y / max(x**2 + y**2, 9.0)
-    steer = curvature / min(STEER_GAIN_LIMIT_1PM, STEER_ACCEL_MPS2 / speed**2)
+    steer = curvature / min(STEER_CURVATURE_1PM, STEER_ACCEL_MPS2 / speed**2)
     push = 0.8 if x > 3.0 and speed < target[4] + 7.0 else -0.2
     return np.array([np.clip(steer, -1.0, 1.0), push])
 

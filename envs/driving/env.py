@@ -24,6 +24,8 @@ from .spawn import Spawner
 from .traffic import Driver, Traffic
 
 Observation = dict[str, NDArray[np.uint8]]
+STEER_PER_STEP = 0.5
+CRASHED_ACCEL_MPS2 = -4.0
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,12 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """One tenth of a second; info holds outcomes, state, actors and caption."""
         if self._scene is None:
             raise RuntimeError("call reset() before step()")
+        wanted = np.asarray(action, dtype=np.float64)
+        if wanted.shape != (2,) or not np.isfinite(wanted).all():
+            raise ValueError(f"an action is two finite numbers [steer, pedal], got {action}")
         clock, dt_s = self._clock, self.config.dt_s
         clock.step += 1
-        self._drive_ego(np.clip(np.asarray(action, dtype=np.float64).reshape(2), -1.0, 1.0))
+        self._drive_ego(np.clip(wanted, -1.0, 1.0))
         self._traffic.step(dt_s)
         outcomes = self._advance()
         speed = float(self._physics.forward_speed()[0])
@@ -209,18 +214,14 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         traffic.put(free[0], driver, self.config.start_m + wish.ahead_m, d, wish.heading_rad, wish.speed_mps)
 
     def _drive_ego(self, wanted: NDArray[np.float64]) -> None:
-        """Steering turns at a limited rate and its authority falls with speed; pedals as in an ordinary car."""
+        """Hand the controls on; the steering wheel turns at a limited rate, and nobody drives after a crash."""
         clock, physics = self._clock, self._physics
-        clock.steer += float(np.clip(wanted[0] - clock.steer, -0.5, 0.5))
+        clock.steer += float(np.clip(wanted[0] - clock.steer, -STEER_PER_STEP, STEER_PER_STEP))
         clock.pedal = float(wanted[1])
-        speed = max(float(physics.forward_speed()[0]), 0.0)
-        if clock.impact_step is not None:  # after a crash the driver is out of the loop
-            physics.accel_cmd[0], physics.curvature_cmd[0] = -4.0, 0.0
-            return
-        drag = 0.05 + 0.00035 * speed**2 if speed > 0.05 else 0.0
-        push = 4.0 * min(1.0, 60.0 / max(speed, 1.0) / 4.0) * max(clock.pedal, 0.0)
-        physics.accel_cmd[0] = push + 8.0 * min(clock.pedal, 0.0) - drag
-        physics.curvature_cmd[0] = clock.steer * min(0.16, 7.0 / max(speed, 1.0) ** 2)
+        if clock.impact_step is None:
+            physics.command_ego(clock.steer, clock.pedal)
+        else:
+            physics.accel_cmd[0], physics.curvature_cmd[0] = CRASHED_ACCEL_MPS2, 0.0
 
     def _advance(self) -> dict[str, float]:
         """Run the physics for one step and say what it caused."""

@@ -17,6 +17,9 @@ from .road import RoadLayout
 Array = NDArray[np.float64]
 
 GRIP_MPS2 = 8.5  # what tyres hold, about 0.87 g
+# The ego's controls: full lock bends the path by 0.16 1/m, at speed by no more than 7 m/s2 of lateral acceleration.
+STEER_CURVATURE_1PM, STEER_ACCEL_MPS2 = 0.16, 7.0
+ENGINE_ACCEL_MPS2, ENGINE_POWER_WPKG, BRAKE_MPS2 = 4.0, 60.0, 8.0
 STATIC = -1  # partner index of a barrier
 _PARK_M = -5000.0  # where absent actors wait
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -74,6 +77,14 @@ class Physics:
         """(n,) speed along each actor's own heading."""
         psi, v = self.pose[:, 2], self.velocity
         return np.cos(psi) * v[:, 0] + np.sin(psi) * v[:, 1]
+
+    def command_ego(self, steer: float, pedal: float) -> None:
+        """Drive the ego by steering and pedal in [-1, 1]; steering's authority falls with speed, as tyres demand."""
+        speed = max(float(self.forward_speed()[0]), 0.0)
+        drag = 0.05 + 0.00035 * speed**2 if speed > 0.05 else 0.0
+        engine = min(ENGINE_ACCEL_MPS2, ENGINE_POWER_WPKG / max(speed, 1.0))
+        self.accel_cmd[0] = engine * max(pedal, 0.0) + BRAKE_MPS2 * min(pedal, 0.0) - drag
+        self.curvature_cmd[0] = steer * min(STEER_CURVATURE_1PM, STEER_ACCEL_MPS2 / max(speed, 1.0) ** 2)
 
     def clear(self) -> None:
         """Take every actor off the road and set the clock to zero."""

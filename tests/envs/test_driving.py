@@ -333,6 +333,13 @@ def test_bad_options_are_refused(env, options, message):
         env.reset(seed=0, options=options)
 
 
+@pytest.mark.parametrize("action", [[0.0], [np.nan, 0.0], [0.0, 0.0, 0.0]])
+def test_bad_actions_are_refused(env, action):
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="two finite numbers"):
+        env.step(np.array(action))
+
+
 def test_road_coordinates_invert():
     line = make_line(np.random.default_rng(2), 1 / 90, 1500.0)
     s, d = np.linspace(30, 1400, 50), np.linspace(-9, 9, 50)
