@@ -20,6 +20,7 @@ from simworld import commands
 from simworld.config import to_json
 from simworld.train import TrainConfig
 
+SHIPPED = ("driving", "push")  # env groups that have weights in simworld/pretrained
 _ENV = [{"env": "driving"}, "_self_"]
 
 
@@ -77,7 +78,7 @@ class EvaluateOptions:
 
 @dataclass
 class BenchOptions:
-    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes]`, all of them without a name."""
+    """Measure: `simworld bench [fidelity|speed|steps]`, all of them without a name."""
 
     defaults: list[Any] = field(default_factory=lambda: list(_ENV))
     part: str = "all"
@@ -122,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = parse(name, overrides)
         if options.pop("wandb", False):
             options["on_metrics"] = _wandb_logger(options)
+        if name == "demo":
+            options["envs"] = [parse("evaluate", [f"env={env}"])["env"] for env in SHIPPED]
         COMMANDS[name][1](options)
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)

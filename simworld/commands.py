@@ -127,8 +127,9 @@ def bench(options: Options) -> None:
 
 
 def demo(options: Options) -> None:
-    """Driving and push, each with its shipped weights and drivers, through `evaluate`."""
-    for name, env in _envs().items():
+    """Every env that has shipped weights, with its own policies, through `evaluate`."""
+    for env in options["envs"]:
+        name = env["name"]
         say(f"{name}: the same policies from the same starts, in MuJoCo and in the world model")
         evaluate(
             {
@@ -145,21 +146,6 @@ def demo(options: Options) -> None:
                 "out": str(Path(options["out"]) / name),
             }
         )
-
-
-def _envs() -> dict[str, dict[str, Any]]:
-    """The env groups that have shipped weights."""
-    from importlib import resources
-
-    from omegaconf import OmegaConf
-
-    folder = Path(str(resources.files("simworld.conf"))) / "env"
-    envs: dict[str, dict[str, Any]] = {}
-    for name in ("driving", "push"):
-        plain = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
-        assert isinstance(plain, dict)
-        envs[name] = {str(k): v for k, v in plain.items()}
-    return envs
 
 
 def _draw_off_screen() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import gymnasium
 
 from simworld.bench.fidelity import bench_fidelity
+from simworld.bench.speed import bench_speed
+from simworld.bench.steps import bench_steps
 from simworld.data.files import read_json, write_json
 
 
@@ -38,7 +40,30 @@ def _fidelity(settings: Settings, out: Path) -> dict[str, Any]:
     )
 
 
-PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {"fidelity": _fidelity}
+def _speed(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_speed(
+        checkpoint=settings.checkpoint or "driving",
+        out=out,
+        make_simulator=settings.make_simulator,
+        report=settings.report,
+    )
+
+
+def _steps(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_steps(
+        checkpoint=settings.checkpoint or "driving",
+        data=settings.data,
+        heldout=settings.heldout,
+        out=out,
+        report=settings.report,
+    )
+
+
+PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
+    "fidelity": _fidelity,
+    "speed": _speed,
+    "steps": _steps,
+}
 
 
 def run(part: str, settings: Settings) -> None:
