@@ -37,11 +37,11 @@ class Roll:
 
     def p_within(self, steps: int) -> Floats:
         """P(event within 1 .. steps), (n, steps), from what each imagined step told."""
-        return 1 - np.cumprod(1 - self.p_now[:, :steps], axis=1)
+        return np.asarray(1 - np.cumprod(1 - self.p_now[:, :steps], axis=1), np.float64)
 
     @property
     def p_first(self) -> Floats:
-        return 1 - np.cumprod(1 - self.hazard_first, axis=1)
+        return np.asarray(1 - np.cumprod(1 - self.hazard_first, axis=1), np.float64)
 
 
 def roll_windows(

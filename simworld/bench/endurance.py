@@ -1,0 +1,235 @@
+"""bench endurance: does a minute of imagination hold together, in look, spread, motion and control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simworld.bench.features import Features, frechet_distance, image_features, probe_features
+from simworld.bench.films import PROBE_FRAMES, FidelityConfig, fit_state_probe
+from simworld.checkpoint import load_world_model
+from simworld.data.cache import FrameCache
+from simworld.data.files import write_json
+from simworld.data.store import EpisodeStore
+from simworld.metrics.probe import Probe, ProbeConfig, fit_probe
+from simworld.policy import Policy
+from simworld.report.film import write_png
+from simworld.start_films import StartFilms
+from simworld.world_model import WorldModel
+
+Film = NDArray[np.uint8]
+Numbers = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class EnduranceConfig:
+    """`early` and `late` are the imagined frames compared, first and last, counted from 1; late None: the last 51."""
+
+    context: int = 8
+    seeds: tuple[int, ...] = (0, 1, 2)
+    early: tuple[int, int] = (1, 50)
+    late: tuple[int, int] | None = None
+    probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m")
+    probe: ProbeConfig = ProbeConfig(steps=600)
+
+
+def bench_endurance(
+    *,
+    checkpoint: str,
+    data: Path,
+    heldout: Path,
+    out: Path,
+    frames: int = 600,
+    films: int = 16,
+    policy: Policy | None = None,
+    config: EnduranceConfig | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Write ``out/report.json`` with `endurance` and a strip of films; returns the report's content.
+
+    `films` streams of each seed set out from held-out frames and run for `frames` steps, driven by `policy` or, without
+    one, by recorded actions put end to end. Probes are fitted on `data`; real frames to compare with are of `heldout`.
+    """
+    config = config or EnduranceConfig()
+    cache, train = EpisodeStore(heldout).cache(), EpisodeStore(data).cache()
+    model = load_world_model(checkpoint, dtype=dtype)
+    report("fitting the probes on real frames")
+    names = [n for n in config.probed if n in cache.spec.state_names]
+    state = fit_state_probe(train, names, FidelityConfig(probe=config.probe)) if names else None
+    control = _fit_control_probe(train, config) if cache.spec.action.kind == "continuous" else None
+    kinds: dict[str, Features | None] = {
+        "probe_features": probe_features(state) if state else None,
+        "image_features": image_features(),
+    }
+    late = config.late or (max(1, frames - 50), frames)
+    spans = {"early": config.early, "late": late}
+    runs = []
+    for seed in config.seeds:
+        report(f"seed {seed}: {frames} frames of {films} films")
+        film, actions = run_films(model, heldout, frames, films, seed, policy, config.context)
+        real = real_clips(cache, films * 50, seed)
+        runs.append(_judge(film, actions, real, spans, state, control, kinds))
+        if seed == config.seeds[0]:
+            _write_strip(out / "endurance.png", film)
+    found = spread_of(runs) | {
+        "frames": frames,
+        "films": films * len(config.seeds),
+        "driven_by": policy.name if policy else "recorded actions, end to end",
+        "spans": {name: list(span) for name, span in spans.items()},
+        "left_out": [name for name, features in kinds.items() if features is None],
+    }
+    write_json(out / "report.json", {"endurance": found})
+    return {"endurance": found}
+
+
+def run_films(
+    model: WorldModel[Any], heldout: Path, frames: int, films: int, seed: int, policy: Policy | None, context: int
+) -> tuple[Film, NDArray[np.float32]]:
+    """The first camera's film (b, frames + 1, h, w, 3), its first frame real, and the actions (b, frames, a)."""
+    starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed)
+    seeds = seed * 1_000_003 + np.arange(films)
+    shown = {c: torch.from_numpy(f) for c, f in starts.frames.items()}
+    state = model.start(shown, torch.from_numpy(starts.actions), seed=torch.from_numpy(seeds))
+    recorded = chained_actions(EpisodeStore(heldout).cache(), films, frames, seed)
+    observation = {c: f[:, -1] for c, f in starts.frames.items()}
+    camera = next(iter(observation))
+    film, actions = [observation[camera]], []
+    if policy is not None:
+        policy.reset(seeds)
+    for t in range(frames):
+        action = recorded[:, t] if policy is None else policy.act(observation, [{} for _ in range(films)])
+        state, prediction = model.step(state, torch.as_tensor(action, dtype=torch.float32))
+        observation = {c: f.numpy() for c, f in prediction.frames.items()}
+        film.append(observation[camera])
+        actions.append(np.asarray(action, np.float32))
+    return np.stack(film, axis=1), np.stack(actions, axis=1)
+
+
+def chained_actions(cache: FrameCache, films: int, frames: int, seed: int) -> NDArray[np.float32]:
+    """Recorded actions (films, frames, a): whole episodes in random order, put end to end."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for _ in range(films):
+        parts: list[NDArray[np.float32]] = []
+        while sum(map(len, parts)) < frames:
+            e = int(rng.integers(len(cache.first_row)))
+            parts.append(cache.actions[cache.first_row[e] : cache.first_row[e] + cache.num_steps[e]])
+        out.append(np.concatenate(parts)[:frames])
+    return np.stack(out)
+
+
+def real_clips(cache: FrameCache, num: int, seed: int) -> Film:
+    """Clips (n, k, h, w, 3) of PROBE_FRAMES real frames from anywhere in the store, without repeats."""
+    rows = np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1)
+    chosen = np.sort(np.random.default_rng(seed).choice(rows, min(num, len(rows)), replace=False))
+    return next(iter(cache.frames.values()))[chosen[:, None] + np.arange(PROBE_FRAMES)]
+
+
+def clips_of(film: Film, first: int, last: int) -> Film:
+    """All clips (n, k, h, w, 3) of a film that end at frames `first` to `last`; those without a past are left out."""
+    ends = range(max(first, PROBE_FRAMES - 1), last + 1)
+    return np.concatenate([film[:, end - PROBE_FRAMES + 1 : end + 1] for end in ends])
+
+
+def _fit_control_probe(cache: FrameCache, config: EnduranceConfig) -> Probe:
+    """An inverse-dynamics probe: three frames to the action between the last two."""
+    rows = np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1)[::3]
+    at = rows[:, None] + np.arange(PROBE_FRAMES)
+    names = [f"action_{i}" for i in range(cache.spec.action.size)]
+    groups = np.searchsorted(cache.first_row, rows, side="right")
+    frames = next(iter(cache.frames.values()))[at]
+    return fit_probe(frames, cache.actions[at[:, -2]], names, seed=1, groups=groups, config=config.probe)
+
+
+def _judge(
+    film: Film,
+    actions: NDArray[np.float32],
+    real: Film,
+    spans: dict[str, tuple[int, int]],
+    state: Probe | None,
+    control: Probe | None,
+    kinds: dict[str, Features | None],
+) -> dict[str, Any]:
+    clips = {name: clips_of(film, *span) for name, span in spans.items()}
+    found: dict[str, Any] = {"frechet": {}, "probe_spread": {}}
+    for name, features in kinds.items():
+        if features is not None:
+            half = len(real) // 2
+            of_real = features(real)
+            distance: Numbers = {k: frechet_distance(of_real, features(c)) for k, c in clips.items()}
+            distance["real_halves"] = frechet_distance(of_real[:half], of_real[half:])
+            found["frechet"][name] = distance | {"ratio": _ratio(distance["late"], distance["early"])}
+    if state is not None:
+        spread = {k: state.predict(c).std(0) for k, c in (clips | {"real": real}).items()}
+        for i, name in enumerate(state.names):
+            by = {k: float(s[i]) for k, s in spread.items()}
+            found["probe_spread"][name] = by | {"late_over_real": _ratio(by["late"], by["real"])}
+    found["color"] = {k: color_of(c) for k, c in (clips | {"real": real}).items()}
+    energy: Numbers = {k: motion_energy(c) for k, c in (clips | {"real": real}).items()}
+    found["motion_energy"] = energy | {"late_over_real": _ratio(energy["late"], energy["real"])}
+    if control is not None:
+        r2 = {k: _control_r2(control, film, actions, *span) for k, span in spans.items()}
+        found["inverse_dynamics_r2"] = {
+            name: {k: by[name] for k, by in r2.items()} | {"ratio": _ratio(r2["late"][name], r2["early"][name])}
+            for name in control.names
+        }
+    return found
+
+
+def color_of(clips: Film) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation in grey levels of each channel."""
+    flat = clips[:, -1].reshape(-1, 3).astype(np.float64)
+    return {
+        kind: dict(zip("rgb", map(float, values), strict=True))
+        for kind, values in (("mean", flat.mean(0)), ("std", flat.std(0)))
+    }
+
+
+def motion_energy(clips: Film) -> float:
+    """Mean absolute change from one frame to the next, in grey levels; 0 for a film that has frozen."""
+    return float(np.abs(clips[:, -1].astype(np.int16) - clips[:, -2]).mean())
+
+
+def r_squared(truth: NDArray[Any], predicted: NDArray[Any]) -> float | None:
+    """Share of the variance of `truth` (n,) that is explained; None where it has none."""
+    spread = float(np.square(truth - truth.mean()).sum())
+    return 1 - float(np.square(truth - predicted).sum()) / spread if spread > 0 else None
+
+
+def _control_r2(probe: Probe, film: Film, actions: NDArray[np.float32], first: int, last: int) -> Numbers:
+    """How well the given actions are read off the imagined frames `first` to `last`."""
+    ends = range(max(first, PROBE_FRAMES - 1), last + 1)
+    truth = np.concatenate([actions[:, end - 1] for end in ends])
+    seen = probe.predict(clips_of(film, first, last))
+    return {name: r_squared(truth[:, i], seen[:, i]) for i, name in enumerate(probe.names)}
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    """a / b, None where that says nothing: no number, or a divisor that is not above 0."""
+    return None if a is None or b is None or b <= 0 else a / b
+
+
+def spread_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean over runs of every number in the same nested place, and under "spread" its standard deviation."""
+
+    def gather(pieces: list[Any], reduce: Callable[[list[float]], float]) -> Any:
+        if isinstance(pieces[0], dict):
+            return {key: gather([p[key] for p in pieces], reduce) for key in pieces[0]}
+        known = [p for p in pieces if p is not None]
+        return round(reduce(known), 5) if known else None
+
+    return gather(runs, lambda v: float(np.mean(v))) | {"spread": gather(runs, lambda v: float(np.std(v)))}
+
+
+def _write_strip(path: Path, film: Film) -> None:
+    """Four films, thirteen frames each from the first to the last, twice enlarged."""
+    steps = np.linspace(0, film.shape[1] - 1, 13).round().astype(int)
+    rows = [np.concatenate([film[i, s] for s in steps], axis=1) for i in range(min(4, len(film)))]
+    write_png(path, np.concatenate(rows, axis=0).repeat(2, axis=0).repeat(2, axis=1))
