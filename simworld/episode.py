@@ -83,15 +83,11 @@ class EpisodeSpec:
     def from_json(cls, raw: dict[str, Any]) -> EpisodeSpec:
         """Inverse of `to_json`; raises ValueError on missing or foreign fields."""
         try:
-            action = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["action"].items()}
-            outcomes = tuple(
-                OutcomeSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in o.items()})
-                for o in raw["outcomes"]
-            )
+            outcomes = tuple(OutcomeSpec(**_with_tuples(o)) for o in raw["outcomes"])
             return cls(
                 env_id=raw["env_id"],
                 cameras={name: (int(hw[0]), int(hw[1])) for name, hw in raw["cameras"].items()},
-                action=ActionSpec(**action),
+                action=ActionSpec(**_with_tuples(raw["action"])),
                 outcomes=outcomes,
                 dt_s=float(raw["dt_s"]),
                 state_names=tuple(raw["state_names"]),
@@ -99,6 +95,11 @@ class EpisodeSpec:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an episode spec: {error!r}") from error
+
+
+def _with_tuples(raw: dict[str, Any]) -> dict[str, Any]:
+    """Lists, which are all that JSON knows, as the tuples of a frozen dataclass."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
 
 
 @dataclass

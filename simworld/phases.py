@@ -35,6 +35,21 @@ class PhaseConfig:
     unroll_from: float = 0.5
 
 
+def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int, run: Run) -> WindowSampler:
+    """This rank's share of every batch; ValueError where the batch can not be shared evenly."""
+    if config.batch % run.world:
+        raise ValueError(f"a batch of {config.batch} can not be shared by {run.world} processes; use a multiple")
+    return WindowSampler(
+        cache,
+        steps=steps,
+        batch=config.batch // run.world,
+        seed=seed,
+        event_fraction=config.event_fraction,
+        rank=run.rank,
+        world=run.world,
+    )
+
+
 def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -> NoiseStream:
     """Noise of this rank's part of a batch: a function of (seed, step, place in the whole batch)."""
     first = sampler.rank * sampler.batch
@@ -71,15 +86,7 @@ class CodecPhase:
             model.codec, cache, optim, config.steps, seed, run,
         )  # fmt: skip
         self.modules: dict[str, nn.Module] = {"codec": model.codec}
-        self.sampler = WindowSampler(
-            cache,
-            steps=1,
-            batch=config.batch // run.world,
-            seed=seed,
-            event_fraction=config.event_fraction,
-            rank=run.rank,
-            world=run.world,
-        )
+        self.sampler = shared_sampler(cache, config, 1, seed, run)
 
     def frames(self, step: int) -> list[Tensor]:
         """float32 (b, 3, h, w) per camera."""
@@ -93,13 +100,9 @@ class CodecPhase:
 
     def finish(self) -> None:
         """Set the latents' mean and spread, from the frames of one fixed batch."""
-        self.codec.standardise(torch.cat([to_model(torch.from_numpy(f[self._some()])) for f in self._all()]))
-
-    def _some(self) -> NDArray[np.int64]:
-        return np.random.default_rng(self.seed).integers(0, len(self.cache.actions), 256)
-
-    def _all(self) -> list[NDArray[np.uint8]]:
-        return list(self.cache.frames.values())
+        rows = np.random.default_rng(self.seed).integers(0, len(self.cache.actions), 256)
+        cameras = [to_model(torch.from_numpy(f[rows])).to(self.run.device) for f in self.cache.frames.values()]
+        self.codec.standardise(cameras)
 
 
 @torch.no_grad()
@@ -145,15 +148,7 @@ class DynamicsPhase:
         self.model, self.latents, self.config, self.optim, self.steps = model, latents, config, optim, config.steps
         self.seed, self.run = seed, run
         self.modules: dict[str, nn.Module] = {"dynamics": model.dynamics, "heads": model.heads}
-        self.sampler = WindowSampler(
-            cache,
-            steps=config.window,
-            batch=config.batch // run.world,
-            seed=seed,
-            event_fraction=config.event_fraction,
-            rank=run.rank,
-            world=run.world,
-        )
+        self.sampler = shared_sampler(cache, config, config.window, seed, run)
 
     def window(self, step: int) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets]:
         """Latents {camera: float32 (b, t+1, c, h, w)}, actions (b, t, a) and targets of a step."""
@@ -201,15 +196,7 @@ class ReferencePhase:
             "classifier": model.classifier,
             "heads": model.heads,
         }
-        self.sampler = WindowSampler(
-            cache,
-            steps=model.config.reference.window_frames - 1,
-            batch=config.batch // run.world,
-            seed=seed,
-            event_fraction=config.event_fraction,
-            rank=run.rank,
-            world=run.world,
-        )
+        self.sampler = shared_sampler(cache, config, model.config.reference.window_frames - 1, seed, run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         batch = self.sampler.gather(self.sampler.rows(step))

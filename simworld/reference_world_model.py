@@ -13,7 +13,7 @@ from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads, OutcomeTargets
 from simworld.model.reference import ReferenceConfig, ReferenceModel
-from simworld.world_model import Prediction, WorldModel
+from simworld.world_model import Prediction, WorldModel, lay_out_channels_last
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ReferenceWorldModel(WorldModel[ReferenceState]):
     def to_dtype(self, dtype: torch.dtype) -> ReferenceWorldModel:
         """The networks run in `dtype` under autocast; their weights stay float32."""
         self.autocast_dtype = dtype
-        self.to(memory_format=torch.channels_last)
+        lay_out_channels_last(self)
         return self
 
     autocast_dtype: torch.dtype = torch.float32

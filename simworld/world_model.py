@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -100,6 +101,10 @@ class LatentConfig:
     sample_steps: int = 1
     outcome_weight: float = 0.05
 
+    def __post_init__(self) -> None:
+        if self.sample_steps < 1:
+            raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
+
 
 @dataclass(frozen=True)
 class LatentState:
@@ -140,7 +145,7 @@ class LatentWorldModel(WorldModel[LatentState]):
         self.heads = OutcomeHeads(config.heads, spec.outcomes, features=width)
 
     def to_dtype(self, dtype: torch.dtype) -> LatentWorldModel:
-        self.codec.to(dtype=dtype, memory_format=torch.channels_last)
+        lay_out_channels_last(self.codec.to(dtype))
         self.dynamics.to(dtype)
         return self
 
@@ -280,11 +285,19 @@ class LatentWorldModel(WorldModel[LatentState]):
         )
 
 
+def lay_out_channels_last(module: nn.Module) -> None:
+    """Store the weights of convolutions channels last, the layout in which a CPU is fastest."""
+    for p in module.parameters():
+        if p.ndim == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
+
+
 def _with_cache(state: LatentState, num_cached: int, length: int, empty: Any) -> LatentState:
     """The same state with its cache padded in front to `length` frames, and every stream's age written down."""
     age = state.age if state.age is not None else torch.full_like(state.seed, num_cached)
     cache = state.cache or empty(state)
-    padded = tuple(tuple(torch.nn.functional.pad(x, (0, 0, length - num_cached, 0)) for x in pair) for pair in cache)
+    front = (0, 0, length - num_cached, 0)
+    padded = tuple((F.pad(keys, front), F.pad(values, front)) for keys, values in cache)
     return replace(state, cache=padded, age=age)
 
 

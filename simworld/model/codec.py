@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,11 +132,13 @@ class ConvCodec(Codec):
         return error.square().mean() + 0.1 * error.abs().mean()
 
     @torch.no_grad()
-    def standardise(self, frames: Tensor) -> None:
-        """Set mean and std so that the latents of `frames` have zero mean and unit variance per channel."""
-        bounded = self.to_bounded(frames).float()
-        self.mean.copy_(bounded.mean(dim=(0, 2, 3)))
-        self.std.copy_(bounded.std(dim=(0, 2, 3)).clamp(min=0.02))
+    def standardise(self, cameras: Sequence[Tensor]) -> None:
+        """Set mean and std so that the latents of all cameras' frames, each (n, 3, h, w) of its own size, together
+        have zero mean and unit variance per channel."""
+        cells = [rearrange(self.to_bounded(frames).float(), "n c h w -> c (n h w)") for frames in cameras]
+        bounded = torch.cat(cells, dim=1)
+        self.mean.copy_(bounded.mean(dim=1))
+        self.std.copy_(bounded.std(dim=1).clamp(min=0.02))
 
 
 def build_codec(config: CodecConfig) -> Codec:

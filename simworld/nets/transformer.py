@@ -75,8 +75,8 @@ class Block(nn.Module):
         if age is not None:
             bias = bias + _hide_before(age, num_past=k.shape[2] - t, num_keys=k.shape[2], num_tokens=num_tokens)
         out = self.time.mix(q, k, v, bias)
-        keep = self.age_bias.window - 1  # the next frame looks at itself and window - 1 before it
-        present = k[:, :, -keep:].unflatten(0, (b, -1)), v[:, :, -keep:].unflatten(0, (b, -1))
+        first = max(0, k.shape[2] - (self.age_bias.window - 1))  # the next frame looks back window - 1 frames
+        present = k[:, :, first:].unflatten(0, (b, -1)), v[:, :, first:].unflatten(0, (b, -1))
         return rearrange(out, "(b l) t d -> b t l d", b=b), present
 
 

@@ -1,0 +1,28 @@
+"""What every test shares: one thread, off-screen rendering, and the tiny world on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import pytest
+import torch
+
+from . import tiny_world
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of four episodes of 30 steps, two of which end in a collision."""
+    return tiny_world.write_store(tmp_path_factory.mktemp("tiny") / "store")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a model whose frames follow its action, past and noise, with starts beside it."""
+    return tiny_world.write_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
