@@ -240,29 +240,32 @@ def _actor_json(actor: LoggedActor) -> dict[str, Any]:
     }
 
 
+def _vectors(values: NDArray[Any]) -> list[list[float | None]]:
+    """Rows of numbers as lists; whole arrays at once, since a log holds hundreds of thousands."""
+    rows: list[list[float | None]] = np.round(values.astype(np.float64), 6).tolist()
+    return rows if np.isfinite(values).all() else [_numbers(row) for row in rows]
+
+
 def _frame_json(frame: LoggedFrame) -> dict[str, Any]:
     actors: dict[str, dict[str, Any]] = {}
-    empty: NDArray[Any] = np.empty(0)
-    for row in frame.records.get(POSITIONS, empty):
-        actors.setdefault(str(row["id"]), {}).update(
-            location_m=_numbers(row["location_cm"] / 100.0), rotation_deg=_numbers(row["rotation_deg"])
-        )
-    for row in frame.records.get(VELOCITIES, empty):
-        actors.setdefault(str(row["id"]), {}).update(
-            velocity_mps=_numbers(row["velocity"]), angular_velocity_dps=_numbers(row["angular"])
-        )
-    for row in frame.records.get(_VEHICLE, empty):
-        control = {k: _number(row[k]) for k in ("steer", "throttle", "brake")}
-        actors.setdefault(str(row["id"]), {})["control"] = {
-            **control,
-            "handbrake": bool(row["handbrake"]),
-            "gear": int(row["gear"]),
-        }
-    for row in frame.records.get(_WALKER, empty):
-        actors.setdefault(str(row["id"]), {})["walker_speed_mps"] = _number(row["speed"])
-    for row in frame.records.get(_LIGHT, empty):
-        state = LIGHT_STATES[row["state"]] if row["state"] < len(LIGHT_STATES) else "unknown"
-        actors.setdefault(str(row["id"]), {})["light"] = state
+
+    def give(kind: int, **columns: list[Any]) -> None:
+        for i, ident in enumerate(frame.records[kind]["id"].tolist()):
+            actors.setdefault(str(ident), {}).update({name: column[i] for name, column in columns.items()})
+
+    for kind, records in frame.records.items():
+        if kind == POSITIONS:
+            places, turns = _vectors(records["location_cm"] / 100.0), _vectors(records["rotation_deg"])
+            give(kind, location_m=places, rotation_deg=turns)
+        elif kind == VELOCITIES:
+            turning = _vectors(records["angular"])
+            give(kind, velocity_mps=_vectors(records["velocity"]), angular_velocity_dps=turning)
+        elif kind == _VEHICLE:
+            give(kind, control=[_control_json(row) for row in records])
+        elif kind == _WALKER:
+            give(kind, walker_speed_mps=_numbers(records["speed"]))
+        elif kind == _LIGHT:
+            give(kind, light=[LIGHT_STATES[min(int(s), len(LIGHT_STATES) - 1)] for s in records["state"]])
     return {
         "frame": frame.number,
         "elapsed_s": _number(frame.elapsed_s),
@@ -272,3 +275,8 @@ def _frame_json(frame: LoggedFrame) -> dict[str, Any]:
         "added": frame.added,
         "removed": frame.removed,
     }
+
+
+def _control_json(row: Any) -> dict[str, Any]:
+    control: dict[str, Any] = {k: _number(row[k]) for k in ("steer", "throttle", "brake")}
+    return control | {"handbrake": bool(row["handbrake"]), "gear": int(row["gear"])}
