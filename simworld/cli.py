@@ -78,7 +78,7 @@ class EvaluateOptions:
 
 @dataclass
 class BenchOptions:
-    """Measure: `simworld bench [fidelity|speed|steps]`, all of them without a name."""
+    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes]`, all of them without a name."""
 
     defaults: list[Any] = field(default_factory=lambda: list(_ENV))
     part: str = "all"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
+from simworld.bench.endurance import bench_endurance
 from simworld.bench.fidelity import bench_fidelity
+from simworld.bench.outcomes import bench_outcomes
 from simworld.bench.speed import bench_speed
 from simworld.bench.steps import bench_steps
 from simworld.data.files import read_json, write_json
@@ -49,8 +52,9 @@ def _speed(settings: Settings, out: Path) -> dict[str, Any]:
     )
 
 
-def _steps(settings: Settings, out: Path) -> dict[str, Any]:
-    return bench_steps(
+def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Path) -> dict[str, Any]:
+    """A bench that scores weights on held-out films, with a probe fitted on the training data."""
+    return bench(
         checkpoint=settings.checkpoint or "driving",
         data=settings.data,
         heldout=settings.heldout,
@@ -62,7 +66,9 @@ def _steps(settings: Settings, out: Path) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "fidelity": _fidelity,
     "speed": _speed,
-    "steps": _steps,
+    "steps": partial(_on_films, bench_steps),
+    "endurance": partial(_on_films, bench_endurance),
+    "outcomes": partial(_on_films, bench_outcomes),
 }
 
 
