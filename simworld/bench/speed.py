@@ -127,7 +127,8 @@ def bench_speed(
             "threads": torch.get_num_threads(),
             "load_average": _round(os.getloadavg()[0]),
         }
-        | asdict(config),
+        | asdict(config)
+        | {"flat_at": list(config.flat_at)},
     }  # fmt: skip
     write_json(out / "report.json", {"speed": speed})
     speed_bars(speed, out / "speed.png")
