@@ -39,7 +39,7 @@ class EvaluateConfig:
     """
 
     horizon: int = 100
-    prefix_steps: int = 7
+    prefix_steps: int = 8
     films: int = 4
     workers: int = 1
     seed: int = 0

@@ -38,14 +38,14 @@ def strip(
     if not steps or min(steps) < 0:
         raise ValueError("a strip needs at least one step, and none below 0")
     h, w = real.shape[1] * scale, real.shape[2] * scale
-    margin, head = 118, 22
+    margin, head = 132, 22
     width = margin + len(steps) * (w + GAP_PX)
     picture = Image.new("RGB", (width, head + 2 * (h + GAP_PX)), PAPER)
     draw = ImageDraw.Draw(picture)
     for row, (film, label, note) in enumerate(zip((real, imagined), labels, notes, strict=True)):
         top = head + row * (h + GAP_PX)
         draw.text((6, top + 4), label, INK, _font(15))
-        for i, line in enumerate(_wrapped(note, 17)):
+        for i, line in enumerate(_wrapped(note, 19)):
             draw.text((6, top + 26 + 14 * i), line, MUTED, _font(12))
         for column, step in enumerate(steps):
             left = margin + column * (w + GAP_PX)
@@ -76,7 +76,7 @@ def side_by_side(
 def png_bytes(picture: Frames) -> bytes:
     """A picture (h, w, 3) uint8 as PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -93,8 +93,8 @@ def summary(comparison: Comparison) -> str:
     bias = found.bias.value
     if bias is None:
         return text + "."
-    side = "kinder than" if bias > 0 else "harsher than" if bias < 0 else "as kind as"
-    return f"{text}; on average imagination is {side} reality ({signed_points(found.bias)})."
+    side = "kinder" if bias > 0 else "harsher"
+    return f"{text}; on average imagination is {side} than reality by {abs(100 * bias):.0f} points."
 
 
 def percent(rate: Rate) -> str:
@@ -112,10 +112,10 @@ def interval(value: Interval | Estimate | None) -> str:
 
 
 def signed_points(bias: Estimate) -> str:
-    """A difference of rates in percentage points, e.g. "+4 points (-1 to +9)"."""
+    """A difference of rates in percentage points, e.g. "+4 (-1 to +9)"."""
     if bias.value is None:
         return "–"
-    text = f"{100 * bias.value:+.0f} points"
+    text = f"{100 * bias.value:+.0f}"
     if bias.low is None or bias.high is None:
         return text
     return f"{text} ({100 * bias.low:+.0f} to {100 * bias.high:+.0f})"

@@ -13,13 +13,13 @@ def grey_film(greys, size=16):
 
 
 def tile_centre(picture, row, column, size=48):
-    return picture[22 + row * (size + 4) + size // 2, 118 + column * (size + 4) + size // 2].tolist()
+    return picture[22 + row * (size + 4) + size // 2, 132 + column * (size + 4) + size // 2].tolist()
 
 
 def test_strip_puts_real_above_imagined():
     real, imagined = grey_film(range(0, 50, 10)), grey_film(range(100, 150, 10))
     picture = strip(real, imagined, [0, 2, 4], dt_s=0.1, notes=("ran to the end", "collision at 1.2 s"))
-    assert picture.dtype == np.uint8 and picture.shape == (22 + 2 * 52, 118 + 3 * 52, 3)
+    assert picture.dtype == np.uint8 and picture.shape == (22 + 2 * 52, 132 + 3 * 52, 3)
     assert [tile_centre(picture, 0, c)[0] for c in range(3)] == [0, 20, 40]
     assert [tile_centre(picture, 1, c)[0] for c in range(3)] == [100, 120, 140]
     with pytest.raises(ValueError, match="at least one step"):
