@@ -37,7 +37,7 @@ def speed_bars(speed: Mapping[str, Any], path: Path) -> None:
     axes.margins(y=0.15)
     axes.set_xticks(range(len(batches)), [f"{b} stream{'s' if b != '1' else ''}" for b in batches])
     axes.set_ylabel("frames per second")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)
     _write(figure, path)
 
 
