@@ -24,7 +24,7 @@ PROBE_FRAMES = 3
 class FidelityConfig:
     """`films` films of each seed, from `context` real actions on; horizons in frames; probed states by name."""
 
-    films: int = 64
+    films: int = 16
     seeds: tuple[int, ...] = (0, 1, 2)
     context: int = 8
     horizons: tuple[int, ...] = (1, 10, 30, 50)
