@@ -91,11 +91,11 @@ def load_world_model(
         model = build_world_model(meta["model"], {**meta["config"], **(overrides or {})}, spec)
         weights = load_file(folder / "model.safetensors")
         missing, foreign = model.load_state_dict({k: w.float() for k, w in weights.items()}, strict=False)
-    except (KeyError, OSError, SafetensorError, RuntimeError) as error:
+    except (KeyError, TypeError, OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{folder} is a damaged checkpoint ({str(error).splitlines()[0]}); copy it again") from error
     if missing or foreign:
-        name = (list(missing) + list(foreign))[0]
-        raise ValueError(f"{folder} does not hold the weights its config describes (first mismatch: {name})")
+        first = (list(missing) + list(foreign))[0]
+        raise ValueError(f"{folder} does not hold the weights its config describes (first mismatch: {first})")
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     return model.to(device=device).to_dtype(dtype).eval().requires_grad_(False)

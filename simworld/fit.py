@@ -117,7 +117,7 @@ class _Fitting:
         self.num_steps += 1
         self.steps_here += 1
         now = _processor_s()
-        self.cpu_s, self.mark_s = self.cpu_s + now - self.mark_s, now
+        self.cpu_s, self.mark_s = self.cpu_s + _mean_over_ranks(now - self.mark_s, self.run.world), now
         self._tell(losses)
 
     def _tell(self, losses: dict[str, Tensor]) -> None:
@@ -203,6 +203,17 @@ def _share_gradients(parameters: Sequence[Tensor], world: int) -> None:
         assert p.grad is not None
         p.grad.copy_((flat[offset : offset + p.numel()] / world).view_as(p))
         offset += p.numel()
+
+
+def _mean_over_ranks(value: float, world: int) -> float:
+    """The same number on every rank, so that all end a budget at the same step."""
+    if world == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    if dist.get_backend() == "nccl":
+        total = total.cuda()
+    dist.all_reduce(total)
+    return float(total) / world
 
 
 def _processor_s() -> float:

@@ -89,13 +89,15 @@ def train(
             stop_after=stop_after,
         )
         _claim(out, config, cache, run)
-        return _train(config, cache, run, starts or data)
+        # drawn first: a store that holds no start is refused before the training, not after it
+        films = StartFilms.from_store(starts or data, num=NUM_STARTS, context=CONTEXT, seed=config.seed)
+        return _train(config, cache, run, films)
     finally:
         if own_group:
             dist.destroy_process_group()
 
 
-def _train(config: TrainConfig, cache: FrameCache, run: Run, starts: Path) -> Path:
+def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) -> Path:
     started_s = time.monotonic()
     model_config = {"latent": config.latent, "unet": config.unet}[config.model]
     with torch.random.fork_rng(devices=[]):  # fresh weights are a function of the seed alone
@@ -120,7 +122,7 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, starts: Path) -> Pa
             "losses": _last_losses(run.folder / "metrics.jsonl"),
         }
         write_json(run.folder / "report.json", {"training": done})
-        StartFilms.from_store(starts, num=NUM_STARTS, context=CONTEXT, seed=config.seed).save(folder)
+        films.save(folder)
         save_world_model(model, folder, training=done | {"seed": config.seed, "data": str(cache.spec.env_id)})
     run.barrier()
     return folder
@@ -152,8 +154,9 @@ def _weights_like(config: TrainConfig, cache: FrameCache) -> WorldModel[Any]:
     model = load_world_model(config.init)
     if model.config != {"latent": config.latent, "unet": config.unet}[config.model]:
         raise ValueError(f"{config.init} was trained with another model config; give the same one to go on from it")
-    if model.spec.cameras != cache.spec.cameras or model.spec.action != cache.spec.action:
-        raise ValueError(f"{config.init} was trained on other cameras or actions than this data has")
+    old, new = model.spec, cache.spec
+    if (old.cameras, old.action, old.outcomes) != (new.cameras, new.action, new.outcomes):
+        raise ValueError(f"{config.init} was trained on other cameras, actions or outcomes than this data has")
     return model
 
 

@@ -101,10 +101,10 @@ def lively_model(config: LatentConfig = PIXELS, spec: EpisodeSpec = SPEC, seed: 
 
 
 def write_checkpoint(folder: Path, **model: Any) -> Path:
-    """A lively model, and three start films of four actions beside it."""
+    """A lively model, and eight start films of four actions beside it."""
     made = lively_model(**model)
     save_world_model(made, folder)
-    episodes = [episode_of(seed, 4, made.spec) for seed in range(3)]
+    episodes = [episode_of(seed, 4, made.spec) for seed in range(8)]
     StartFilms(
         {c: np.stack([e.frames[c] for e in episodes]) for c in made.spec.cameras},
         np.stack([e.actions for e in episodes]),

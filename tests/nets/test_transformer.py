@@ -56,7 +56,7 @@ def test_a_frame_sees_its_past_and_its_own_tokens_only() -> None:
     usual, _ = net(x, condition)
     for t in range(6):
         other = x.clone()
-        other[:, t, 0] += 1
+        other[:, t, 0, 0] += 3
         changed = (net(other, condition)[0] - usual).abs().amax(dim=(0, 2, 3)) > 1e-6
         assert changed.tolist() == [t <= i < t + 3 for i in range(6)]
 
