@@ -10,7 +10,7 @@ from simworld.readers.carla_route import read_carla_route
 from simworld.readers.carla_scenario import read_carla_scenario
 from simworld.readers.commonroad import read_commonroad
 from simworld.readers.contacts import Contact, contacts, first_contact
-from simworld.readers.episode_reader import scenario_from_episode
+from simworld.readers.episode_reader import read_episode, scenario_from_episode
 from simworld.readers.inverse_dynamics import actions_from_track
 from simworld.readers.opendrive import read_opendrive, road_scenario
 from simworld.readers.openscenario import open_storyboard, read_openscenario
@@ -37,6 +37,7 @@ FORMATS = (
     "CARLA recorder log (.log)",
     "CARLA leaderboard routes (.xml)",
     "Argoverse 2 scenario (.parquet)",
+    "an episode of a store (FOLDER or FOLDER#NUMBER)",
 )
 _PARQUET = b"PAR1"
 
@@ -49,6 +50,11 @@ def read_scenario(path: str | Path, *, road_dirs: tuple[str | Path, ...] = ()) -
     Whatever a file asks for that a Scenario can't hold is listed in `Scenario.unsupported`. Raises ValueError, in
     one sentence, for files that are of no known format, malformed or hostile.
     """
+    store, _, episode = str(path).rpartition("#")
+    if Path(path).is_dir():
+        return read_episode(path)
+    if episode.isdecimal() and Path(store).is_dir():
+        return read_episode(store, int(episode))
     path = Path(path)
     kind = sniff(path)
     dirs = tuple(road_dirs)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simworld.data.store import EpisodeStore
 from simworld.episode import Episode, EpisodeSpec
 from simworld.readers.notes import Notes
 from simworld.scenario import ACTOR_CLASSES, BODIES, Body, Road, Scenario, ScenarioActor, SourceEvent, Track
@@ -30,6 +32,14 @@ class MatchConfig:
 
     jump_m: float = 1.5
     size_slack_m: float = 0.05
+
+
+def read_episode(path: str | Path, index: int = 0) -> Scenario:
+    """One episode of a store on disk as a Scenario; ValueError where there is no such store or episode."""
+    store = EpisodeStore(path)
+    if not 0 <= index < len(store):
+        raise ValueError(f"{path} has {len(store)} episodes, none with number {index}")
+    return scenario_from_episode(store.episode(index), store.spec, name=f"{Path(path).name}#{index}")
 
 
 def scenario_from_episode(episode: Episode, spec: EpisodeSpec, *, name: str = "episode") -> Scenario:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec
-from simworld.readers import scenario_from_episode
+from simworld.readers import read_scenario, scenario_from_episode
 from simworld.readers.episode_reader import integrate
 
 STEPS, DT = 40, 0.1
@@ -82,6 +85,21 @@ def test_an_actor_that_leaves_and_another_that_comes_are_two() -> None:
     state = np.column_stack([pose, np.full(STEPS + 1, 10.0)])
     scenario = scenario_from_episode(episode(state, actors), spec("x_m", "y_m", "heading_rad", "speed_mps"))
     assert len(scenario.actors) == 5 and not scenario.actors[1].present(1.2)
+
+
+def test_an_episode_of_a_store_by_its_number(tmp_path: Path) -> None:
+    pose, actors = circling()
+    described = spec("x_m", "y_m", "heading_rad", "speed_mps")
+    one = episode(np.column_stack([pose, np.full(STEPS + 1, 10.0)]), actors)
+    one = replace(one, frames={"front": np.zeros((STEPS + 1, 8, 8, 3), np.uint8)})
+    store = EpisodeStore.create(tmp_path / "store", replace(described, cameras={"front": (8, 8)}))
+    store.append(one)
+    store.flush()
+    scenario = read_scenario(f"{tmp_path / 'store'}#0")
+    assert scenario.name == "store#0" and len(scenario.actors) == 3
+    assert len(read_scenario(tmp_path / "store").actors) == 3
+    with pytest.raises(ValueError, match="1 episodes, none with number 7"):
+        read_scenario(f"{tmp_path / 'store'}#7")
 
 
 def test_a_straight_line_integrates_exactly() -> None:

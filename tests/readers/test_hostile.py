@@ -54,9 +54,11 @@ def test_one_sentence_each(tmp_path: Path, content: bytes, message: str) -> None
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.xosc", tmp_path):
-        with pytest.raises(ValueError, match="does not exist or is not a file"):
-            read_scenario(path)
+    with pytest.raises(ValueError, match="does not exist or is not a file"):
+        read_scenario(tmp_path / "none.xosc")
+    for folder in (tmp_path, f"{tmp_path}#3"):
+        with pytest.raises(ValueError, match="holds no episode store"):
+            read_scenario(folder)
 
 
 def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from lxml import etree
 from simworld.readers.opendrive import plan_route
 from simworld.readers.openscenario.action import Action, Instant
 from simworld.readers.openscenario.lateral import parse_lateral
-from simworld.readers.openscenario.longitudinal import parse_longitudinal, parse_synchronize
+from simworld.readers.openscenario.longitudinal import parse_longitudinal
 from simworld.readers.openscenario.positions import parse_route, resolve, resolve_pose
+from simworld.readers.openscenario.synchronize import parse_synchronize
 from simworld.readers.openscenario.trajectories import TrajectoryFollower, parse_clock, parse_path
 from simworld.readers.openscenario.world import Entity, World
 from simworld.readers.xml import child, number, only_child, to_number, where, word

@@ -10,11 +10,9 @@ from lxml import etree
 
 from simworld.readers.contacts import touching
 from simworld.readers.openscenario.distances import ahead_m, aside_m, straight_m
-from simworld.readers.openscenario.positions import Place, resolve
+from simworld.readers.openscenario.rules import RULES, Rule, Spot
 from simworld.readers.openscenario.world import Entity, World
 from simworld.readers.xml import child, flag, number, only_child, where, word
-
-EQUAL = 1e-3  # how near numbers that change over time count as equal
 
 
 class ElementStates(Protocol):
@@ -31,35 +29,6 @@ class ElementStates(Protocol):
 
 Check = Callable[[World, ElementStates], bool]
 EntityCheck = Callable[[World, Entity], bool]
-
-
-class Rule:
-    """Compares a value that changes over time; `equalTo` also holds at the step in which the value passes by."""
-
-    def __init__(self, element: etree._Element, value: float, default: str = "greaterThan") -> None:
-        self._rule = word(element, "rule", default)
-        self._value = value
-        self._before: dict[str, float] = {}
-        if self._rule not in _RULES:
-            raise ValueError(f"{where(element)} has the rule {self._rule!r}; known are {', '.join(_RULES)}")
-
-    def holds(self, now: float, key: str = "") -> bool:
-        before = self._before.get(key, now)
-        self._before[key] = now
-        if self._rule in ("equalTo", "notEqualTo"):
-            equal = abs(now - self._value) <= EQUAL or (before - self._value) * (now - self._value) < 0
-            return equal == (self._rule == "equalTo")
-        return _RULES[self._rule](now, self._value)
-
-
-_RULES: dict[str, Callable[[float, float], bool]] = {
-    "greaterThan": lambda a, b: a > b,
-    "lessThan": lambda a, b: a < b,
-    "equalTo": lambda a, b: a == b,
-    "greaterOrEqual": lambda a, b: a >= b,
-    "lessOrEqual": lambda a, b: a <= b,
-    "notEqualTo": lambda a, b: a != b,
-}
 
 
 def parse_check(condition: etree._Element, world: World) -> Check:
@@ -176,26 +145,6 @@ def _relative_distance(thing: etree._Element, world: World) -> EntityCheck:
     return lambda w, e: (t := w.entity(other)) is not None and rule.holds(measure(w, e, t), e.name)
 
 
-class Spot:
-    """A <Position> that a condition asks about: worked out once unless it moves with an entity."""
-
-    def __init__(self, wrapper: etree._Element) -> None:
-        position = wrapper.find("Position")
-        self._position = wrapper if position is None else position
-        self._moves = str(only_child(self._position).tag).startswith("Relative")
-        self._place: Place | None = None
-
-    def at(self, world: World) -> Place | None:
-        if self._place is None or self._moves:
-            try:
-                self._place = resolve(self._position, world)
-            except ValueError:
-                if not self._moves:
-                    raise
-                return None
-        return self._place
-
-
 def _to_place(thing: etree._Element, world: World, holds: Callable[[float, str], bool]) -> EntityCheck:
     spot = Spot(thing)
 
@@ -283,8 +232,8 @@ def _stored(reference: str, stores: Callable[[World], dict[str, str]]) -> Callab
         if name not in stores(world):
             world.notes.add(f"{thing.tag} {name}".strip(), thing.sourceline, "it is not declared: never holds")
             return _never
-        if rule not in _RULES:
-            raise ValueError(f"{where(thing)} has the rule {rule!r}; known are {', '.join(_RULES)}")
+        if rule not in RULES:
+            raise ValueError(f"{where(thing)} has the rule {rule!r}; known are {', '.join(RULES)}")
         return lambda w, s: _compare(stores(w).get(name, ""), value, rule)
 
     return parse
@@ -292,7 +241,7 @@ def _stored(reference: str, stores: Callable[[World], dict[str, str]]) -> Callab
 
 def _compare(now: str, value: str, rule: str) -> bool:
     try:
-        return _RULES[rule](float(now), float(value))
+        return RULES[rule](float(now), float(value))
     except ValueError:
         return rule in ("equalTo", "notEqualTo") and (now == value) == (rule == "equalTo")
 

@@ -7,7 +7,8 @@ from lxml import etree
 from simworld.readers.limits import LIMITS
 from simworld.readers.openscenario.action import Action
 from simworld.readers.openscenario.actions import parse_global, parse_private
-from simworld.readers.openscenario.storyboard import Act, ActionRun, Clock, Element, Event, Group, Storyboard
+from simworld.readers.openscenario.elements import Act, ActionRun, Clock, Element, Event, Group
+from simworld.readers.openscenario.storyboard import Storyboard
 from simworld.readers.openscenario.triggers import parse_trigger
 from simworld.readers.openscenario.world import Entity, World
 from simworld.readers.xml import flag, number, where, word
