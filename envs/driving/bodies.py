@@ -213,7 +213,7 @@ def build_rig(ego_kind: str = "car") -> Rig:
   <visual>
     <global offwidth="64" offheight="64"/>
     <quality shadowsize="0" offsamples="0"/>
-    <map znear="0.003" zfar="6"/>
+    <map znear="0.001" zfar="6"/>
     <headlight ambient="0.4 0.4 0.4" diffuse="0 0 0" specular="0 0 0"/>
   </visual>
   <default>
