@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -84,7 +85,8 @@ def test_flops_of_more_sampling_steps(checkpoint):
     assert one < two < 2 * one  # decoding and heads are paid once
 
 
-def test_simulator_workers_count_steps():
+def test_simulator_workers_count_steps(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # a spawned worker imports this module by name
     with SimulatorWorkers(_still, 1) as workers:
         assert workers.frames_per_s(1, 0.01) > 100
 
