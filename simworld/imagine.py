@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from simworld.chance import happens
 from simworld.checkpoint import find_checkpoint, load_world_model
-from simworld.episode import ActionSpec, EpisodeSpec
+from simworld.episode import NOT_APPLICABLE, ActionSpec, EpisodeSpec
 from simworld.shapes import expect
 from simworld.start_films import StartFilms
 from simworld.world_model import Prediction, WorldModel, take_streams
@@ -105,7 +105,7 @@ class WorldModelVectorEnv(VectorEnv):
     ) -> tuple[Frames, dict[str, Any]]:
         """Start all lanes, or those of options["reset_mask"] (b,); `seed` i gives lane i the seed + i."""
         options = options or {}
-        lanes = np.flatnonzero(options.get("reset_mask", np.ones(self.num_envs, bool)))
+        lanes = np.flatnonzero(self._mask(options))
         seeds = seed if isinstance(seed, list) else [None if seed is None else seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds for {self.num_envs} envs")
@@ -125,7 +125,8 @@ class WorldModelVectorEnv(VectorEnv):
         self._state, prediction = self.model.step(self._state, encoded)
         self._frames = {c: f.cpu().numpy() for c, f in prediction.frames.items()}
         self._elapsed = self._elapsed + 1
-        reward, terminated, info = self._caused(prediction)
+        # where this step only begins an episode, nothing was caused
+        reward, terminated, info = self._caused(prediction, ~self._done)
         low_trust = info["trust"] < self.min_trust
         truncated = ((self._elapsed >= self.horizon) | low_trust) & ~terminated
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and len(again):
@@ -168,9 +169,24 @@ class WorldModelVectorEnv(VectorEnv):
         self._done = self._done.copy()
         self._elapsed[lanes], self._done[lanes] = 0, False
 
+    def _mask(self, options: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Which lanes a reset is of, (b,); refuses options that would be ignored."""
+        foreign = sorted(set(options) - {"frames", "actions", "reset_mask"})
+        if foreign:
+            raise ValueError(f"reset has no option {foreign[0]!r}; it takes frames, actions and reset_mask")
+        if "actions" in options and "frames" not in options:
+            raise ValueError("options['actions'] need the frames between which they were taken: give options['frames']")
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
+        expect(mask, "b", name="options['reset_mask']", b=self.num_envs)
+        if mask.dtype != np.bool_ or not mask.any():
+            raise ValueError("options['reset_mask'] must be bool, and True in at least one lane")
+        return mask
+
     def _given(self, options: Mapping[str, Any], lanes: NDArray[np.int64]) -> tuple[Frames, NDArray[np.float32]]:
         """Films from reset's options, checked; without actions they must be single frames."""
         size = self.episode_spec.action.size
+        if not isinstance(options["frames"], Mapping):
+            raise ValueError("options['frames'] must be a mapping from camera to frames")
         frames = {c: np.asarray(f) for c, f in options["frames"].items()}
         actions = np.asarray(options.get("actions", np.zeros((self.num_envs, 0, size))), np.float32)
         expect(actions, "b k a", name="options['actions']", b=self.num_envs, a=size)
@@ -179,6 +195,7 @@ class WorldModelVectorEnv(VectorEnv):
         for camera, f in frames.items():
             if f.dtype != np.uint8:
                 raise ValueError(f"options['frames'][{camera!r}] must be uint8, got {f.dtype}")
+            expect(f, "b t h w 3", name=f"options['frames'][{camera!r}]", b=self.num_envs, t=actions.shape[1] + 1)
         return {c: f[lanes] for c, f in frames.items()}, actions[lanes]
 
     def _drawn(self, lanes: NDArray[np.int64]) -> tuple[Frames, NDArray[np.float32]]:
@@ -203,7 +220,9 @@ class WorldModelVectorEnv(VectorEnv):
         return self._starts
 
     def _checked(self, actions: Any) -> torch.Tensor:
-        array = np.asarray(actions, np.float32).reshape(self.num_envs, -1)
+        array = np.asarray(actions, np.float32)
+        if self.episode_spec.action.kind == "discrete" and array.ndim == 1:
+            array = array[:, None]
         expect(array, "b a", name="actions", b=self.num_envs, a=self.episode_spec.action.size)
         if not np.isfinite(array).all():
             raise ValueError(
@@ -211,8 +230,10 @@ class WorldModelVectorEnv(VectorEnv):
             )
         return torch.from_numpy(array).to(self.device)
 
-    def _caused(self, prediction: Prediction) -> tuple[NDArray[Any], NDArray[np.bool_], dict[str, Any]]:
-        """Reward (b,), terminated (b,) and info of a step."""
+    def _caused(
+        self, prediction: Prediction, present: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], dict[str, Any]]:
+        """Reward (b,), terminated (b,) and info of a step, which holds for the lanes `present` (b,)."""
         drawn = happens(prediction.outcomes, self.model.spec, self.model.heads, self._state.seed, self._state.step)
         info: dict[str, Any] = {
             "outcomes": {name: value.cpu().numpy() for name, value in drawn.outcomes.items()},
@@ -223,7 +244,7 @@ class WorldModelVectorEnv(VectorEnv):
             "p_terminated": prediction.p_terminated.cpu().numpy(),
             "trust": prediction.trust.cpu().numpy(),
         }
-        return prediction.reward.double().cpu().numpy(), drawn.terminated.cpu().numpy(), _masked(info, self.num_envs)
+        return prediction.reward.double().cpu().numpy(), drawn.terminated.cpu().numpy(), _masked(info, present)
 
     def _observation(self) -> Frames:
         return {c: f.copy() for c, f in self._frames.items()}
@@ -248,6 +269,10 @@ class WorldModelVectorEnv(VectorEnv):
 
     def fork(self, lane: int) -> None:
         """Put every lane into the state of `lane`, noise included: from here they differ by their actions alone."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("call reset before fork")
+        if not 0 <= lane < self.num_envs:
+            raise ValueError(f"there is no lane {lane}; lanes are 0 to {self.num_envs - 1}")
         lanes = torch.full((self.num_envs,), lane, dtype=torch.int64, device=self.device)
         self._state = take_streams(self._state, lanes)
         self._frames = {c: f[lanes.cpu().numpy()] for c, f in self._frames.items()}
@@ -258,6 +283,8 @@ class WorldModelVectorEnv(VectorEnv):
 
 class WorldModelEnv(gymnasium.Env):
     """One imagined episode at a time; arguments as WorldModelVectorEnv."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # an instance adds its rate; gymnasium.make looks here
 
     def __init__(
         self,
@@ -291,7 +318,7 @@ class WorldModelEnv(gymnasium.Env):
         """options {"frames": {camera: uint8 (k+1, h, w, 3)}, "actions": (k, a)} start from a given film."""
         super().reset(seed=seed)
         given = dict(options or {})
-        if "frames" in given:
+        if isinstance(given.get("frames"), Mapping):
             given["frames"] = {c: np.asarray(f)[None] for c, f in given["frames"].items()}
         if "actions" in given:
             given["actions"] = np.asarray(given["actions"])[None]
@@ -299,7 +326,7 @@ class WorldModelEnv(gymnasium.Env):
         return {c: f[0] for c, f in observation.items()}, {}
 
     def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
-        self._lanes._done[:] = False  # gymnasium leaves stepping on past the end to the caller
+        self._lanes._done = np.zeros(1, bool)  # gymnasium leaves stepping on past the end to the caller
         observation, reward, terminated, truncated, info = self._lanes.step(np.asarray(action)[None])
         first = {c: f[0] for c, f in observation.items()}
         return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), _lane(info, 0)
@@ -329,19 +356,22 @@ def side_by_side(frames: Frames) -> NDArray[np.uint8]:
     return np.concatenate(padded, axis=1)
 
 
-def _masked(info: dict[str, Any], num: int) -> dict[str, Any]:
+def _masked(info: dict[str, Any], present: NDArray[np.bool_]) -> dict[str, Any]:
     """gymnasium's vector convention: beside every key, `_key` says which lanes have it."""
     out: dict[str, Any] = {}
     for key, value in info.items():
-        out[key] = _masked(value, num) if isinstance(value, dict) else value
-        out[f"_{key}"] = np.ones(num, bool)
+        out[key] = _masked(value, present) if isinstance(value, dict) else value
+        out[f"_{key}"] = present.copy()
     return out
 
 
 def _lane(info: Mapping[str, Any], lane: int) -> dict[str, Any]:
-    """One lane of a masked info, numbers as float."""
+    """One lane of a masked info, numbers as float and NaN as the one that equals itself."""
     out: dict[str, Any] = {}
     for key, value in info.items():
-        if not key.startswith("_"):
-            out[key] = _lane(value, lane) if isinstance(value, dict) else value[lane]
+        if isinstance(value, dict):
+            out[key] = _lane(value, lane)
+        elif not key.startswith("_"):
+            number = np.ndim(value[lane]) == 0
+            out[key] = (NOT_APPLICABLE if np.isnan(value[lane]) else float(value[lane])) if number else value[lane]
     return out

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from simworld.envs import gym_camera
 
 import simworld  # noqa: F401  registers the ids
+from simworld.episode import EpisodeSpec
+
+from .tiny_world import CHOICE, OUTCOMES, SPEC, write_checkpoint
+
+DISCRETE = EpisodeSpec("tiny", {"front": (16, 16)}, CHOICE, OUTCOMES)
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,41 @@ def _real(name: str, make: Callable[[], gymnasium.Env[Any, Any]], differs: bool 
     return ContractEnv(name, make, _vectors_of(make), differs=differs)
 
 
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Where the imagined envs' models lie until the tests end."""
+    return tempfile.TemporaryDirectory()
+
+
+def _imagined(name: str, spec: EpisodeSpec) -> ContractEnv:
+    @functools.cache
+    def checkpoint() -> str:
+        return str(write_checkpoint(Path(_folder().name) / name, spec=spec))
+
+    def make() -> gymnasium.Env[Any, Any]:
+        return gymnasium.make("simworld/World-v0", checkpoint=checkpoint(), dtype="float32")
+
+    def batch(mode: AutoresetMode) -> Callable[[int, int], VectorEnv]:
+        return lambda num, limit: gymnasium.make_vec(
+            "simworld/World-v0",
+            num_envs=num,
+            vectorization_mode="vector_entry_point",
+            checkpoint=checkpoint(),
+            dtype="float32",
+            horizon=limit,
+            autoreset_mode=mode,
+        )
+
+    vectors = {mode.value: batch(mode) for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)}
+    return ContractEnv(name, make, vectors | {"sync": _vectors_of(make)["sync"]}, is_real=False)
+
+
 ENVS = (
     _real("driving", lambda: gymnasium.make("simworld/Driving-v0", cameras=("front", "overhead"), size=(48, 64))),
     _real("push", lambda: gymnasium.make("simworld/Push-v0", cameras=("front", "wrist"), size=(48, 64))),
     _real("car_racing", lambda: gym_camera.make("CarRacing-v3", size=(32, 48))),
     # The start of a cart and pole differs by less than a pixel.
     _real("cart_pole", lambda: gym_camera.make("gym:CartPole-v1", size=(32, 48)), differs=False),
+    _imagined("imagined", SPEC),
+    _imagined("imagined_discrete", DISCRETE),
 )

@@ -85,7 +85,9 @@ def write_store(path: Path, spec: EpisodeSpec = SPEC) -> Path:
 
 
 def lively_model(config: LatentConfig = PIXELS, spec: EpisodeSpec = SPEC, seed: int = 0) -> LatentWorldModel:
-    """A model whose frames follow its action, past and noise: untrained, with the zeros of its head replaced."""
+    """A model whose frames follow its action, past and noise: untrained, with the zeros of its head replaced.
+
+    No event happens in it, and so no film ends by chance."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_world_model("latent", config, spec)
@@ -97,6 +99,9 @@ def lively_model(config: LatentConfig = PIXELS, spec: EpisodeSpec = SPEC, seed: 
             torch.nn.init.normal_(block.condition.weight)  # so that an action shows
             if block.age_bias is not None:
                 torch.nn.init.normal_(block.age_bias.table)
+        raw = model.heads._split(model.heads.out.bias.detach())
+        for name in ("terminated", "collision", "offroad"):
+            raw[name].fill_(-30.0)
     return model.eval().requires_grad_(False)
 
 
