@@ -36,8 +36,8 @@ class TrainConfig:
     """All of a training run but its data.
 
     `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec. `init` is a
-    checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW; a larger rate and
-    smaller batches than published serve it better at the small budgets of a CPU.
+    checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW, at a larger rate and
+    in smaller batches than published, chosen without a trial for the few steps that a CPU affords.
     """
 
     model: Literal["latent", "unet"] = "latent"
