@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from simworld.envs.driving.observe import STATE_NAMES
 from simworld.envs.driving.physics import STEER_ACCEL_MPS2, STEER_CURVATURE_1PM
+from simworld.envs.driving.spec import STATE_NAMES
 
 from simworld.policy import Observation, Policy
 

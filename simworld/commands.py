@@ -39,7 +39,6 @@ def say(line: object) -> None:
 
 def collect(options: Options) -> None:
     env = options["env"]
-    _draw_off_screen()
     if options["policy"] not in env["plans"]:
         known = list(env["plans"])
         raise ValueError(f"unknown policy {options['policy']!r} for collecting; {nearest(options['policy'], known)}")
@@ -80,7 +79,6 @@ def clone(options: Options) -> None:
 
 def evaluate(options: Options) -> None:
     env = options["env"]
-    _draw_off_screen()
     checkpoint = find_checkpoint(options["checkpoint"] or env["name"])
     overrides = {} if options["sample_steps"] is None else {"sample_steps": options["sample_steps"]}
     imagined = WorldModelVectorEnv(options["num_envs"], checkpoint=checkpoint, overrides=overrides)
@@ -110,7 +108,6 @@ def make_policies(names: Sequence[str], imagined: WorldModelVectorEnv) -> list[P
 
 def bench(options: Options) -> None:
     env = options["env"]
-    _draw_off_screen()
     known = ["all", *benches.PARTS]
     if options["part"] not in known:
         raise ValueError(f"unknown bench {options['part']!r}; {nearest(options['part'], known)}")
@@ -146,8 +143,3 @@ def demo(options: Options) -> None:
                 "out": str(Path(options["out"]) / name),
             }
         )
-
-
-def _draw_off_screen() -> None:
-    """MuJoCo draws through EGL unless told otherwise: there may be no display."""
-    os.environ.setdefault("MUJOCO_GL", "egl")

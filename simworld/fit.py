@@ -89,7 +89,7 @@ class _Fitting:
         self.average = Average(self.parameters, phase.optim.ema)
         self.path = run.folder / f"{phase.name}.safetensors"
         self.num_steps, self.steps_here, self.cpu_s = 0, 0, 0.0
-        self.mark_s = _processor_s()
+        self.mark_s = processor_s()
         self.started_s = self.saved_s = self.told_s = time.monotonic()
 
     def progress(self) -> float:
@@ -116,7 +116,7 @@ class _Fitting:
         self.average.update(self.parameters, self.num_steps)
         self.num_steps += 1
         self.steps_here += 1
-        now = _processor_s()
+        now = processor_s()
         self.cpu_s, self.mark_s = self.cpu_s + _mean_over_ranks(now - self.mark_s, self.run.world), now
         self._tell(losses)
 
@@ -216,7 +216,7 @@ def _mean_over_ranks(value: float, world: int) -> float:
     return float(total) / world
 
 
-def _processor_s() -> float:
+def processor_s() -> float:
     """Processor seconds of this process, all threads."""
     times = os.times()
     return times.user + times.system

@@ -19,7 +19,7 @@ from simworld.config import to_json
 from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
 from simworld.data.store import EpisodeStore
-from simworld.fit import Run, fit
+from simworld.fit import Run, fit, processor_s
 from simworld.memory import keep_freed_memory
 from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
@@ -136,10 +136,9 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
-    mark = os.times()
+    mark_s = processor_s()
     latents = encode_all(model, cache, run)
-    now = os.times()
-    cpu_s["encode"] = now.user + now.system - mark.user - mark.system
+    cpu_s["encode"] = processor_s() - mark_s
     _measure_outcomes(model, cache)
     dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
     left_s = None if budget_s is None else budget_s - sum(cpu_s.values())

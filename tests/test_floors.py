@@ -29,7 +29,7 @@ ONLY_IN = {
     "wandb": ("simworld/cli.py",),
 }
 # A scripted driver knows the car that it drives: the names of the true state, and what steering can do.
-POLICIES_MAY_SEE = {"simworld.envs.driving.observe", "simworld.envs.driving.physics"}
+POLICIES_MAY_SEE = {"simworld.envs.driving.spec", "simworld.envs.driving.physics"}
 
 MODULES = sorted(p for top in ("simworld", "envs", "policies") for p in (ROOT / top).rglob("*.py"))
 

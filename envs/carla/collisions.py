@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from simworld.episode import NOT_APPLICABLE
 from simworld.scenario import ACTOR_CLASSES
 
+from ..driving.spec import SIDES
 from .frames import to_ego_axes, transform_at, vector_of
 from .kinds import Hull, kind_of
 from .session import Session
-from .spec import SIDES
 
 Array = NDArray[np.float64]
 CLEAR_S = 1.0  # without contact for this long, the next touch of the same partner is a new collision

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import gymnasium
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from simworld.episode import ActionSpec, EpisodeSpec
 
+from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras, check_name
 from .cameras import CameraRig
 from .collisions import CollisionLog
 from .config import CarlaConfig
@@ -24,7 +24,6 @@ from .roads import Place, place_on_road
 from .server import load_carla, server_errors
 from .session import Session
 from .spawn import PlacedActor, place_actors, set_speed, spawn_ego, spawn_traffic
-from .spec import CAMERAS, OUTCOMES, STATE_NAMES, STATE_UNITS
 from .weather import LIGHTS, weather_for
 
 T = TypeVar("T")
@@ -74,7 +73,7 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         aftermath_s: float | None = None,
         config: CarlaConfig | None = None,
     ) -> None:
-        _check_arguments(cameras, size, render_mode)
+        check_cameras(cameras, size, render_mode)
         self._carla = load_carla()
         self.config, self.render_mode = config or CarlaConfig(), render_mode
         self.cameras, self.size = tuple(cameras), (int(size[0]), int(size[1]))
@@ -249,31 +248,14 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         return {c: f.copy() for c, f in self._frames.items()}
 
 
-def _check_arguments(cameras: Sequence[str], size: Sequence[int], render_mode: str | None) -> None:
-    for camera in cameras:
-        if camera not in CAMERAS:
-            raise ValueError(_unknown("camera", camera, CAMERAS))
-    if not cameras or len(set(cameras)) != len(cameras):
-        raise ValueError(f"cameras must name at least one camera, each once; got {list(cameras)}")
-    if len(size) != 2 or not all(8 <= int(v) <= 2048 for v in size):
-        raise ValueError(f"size must be (height, width) between 8 and 2048 pixels, got {tuple(size)}")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
-
-
 def _check_options(options: dict[str, Any]) -> None:
     for name in options:
         if name in MAP_OPTIONS:
             raise ValueError(
                 f"reset option {name!r} does not apply to CARLA, whose maps are fixed; choose a town instead"
             )
-        if name not in OPTIONS:
-            raise ValueError(_unknown("reset option", name, OPTIONS))
-    if options.get("light") not in (None, *LIGHTS):
-        raise ValueError(_unknown("light", str(options["light"]), tuple(LIGHTS)))
+        check_name("reset option", name, OPTIONS)
+    if options.get("light") is not None:
+        check_name("light", options["light"], tuple(LIGHTS))
     for actor in options.get("actors", ()):
         PlacedActor.of(actor)
-
-
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    return f"unknown {what} {name!r}; nearest: {', '.join(get_close_matches(name, known, n=3, cutoff=0.0))}"

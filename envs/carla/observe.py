@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from simworld.scenario import ACTOR_CLASSES
 
+from ..driving.spec import GAP_CAP_M, STATE_NAMES
 from .collisions import Motion
 from .frames import pose_of, to_ego_axes, to_world_axes, vector_of, wrapped
 from .kinds import Hull, hull_of
 from .roads import Place
-from .spec import GAP_CAP_M, STATE_NAMES
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from simworld.scenario import BODIES
 
 # How many actors of each class can be on the road at the same time.
 POOL = {"car": 6, "van": 2, "bus": 1, "truck": 2, "tank": 2, "motorcycle": 2, "cyclist": 2, "pedestrian": 3}
-CAMERAS = ("front", "left", "right", "rear", "chase", "overhead")
 # Scenery meshes and the most triangles each may hold.
 MESHES = {
     "asphalt": 200,

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from simworld.episode import ActionSpec, EpisodeSpec
 
 from .bodies import build_rig
-from .observe import STATE_NAMES, STATE_UNITS, actors_in_ego_frame, caption, state_vector
-from .options import ActorOption, ResetOptions, check_cameras, check_ego
-from .outcomes import OUTCOMES, collision_outcomes, fresh_partners
+from .observe import actors_in_ego_frame, caption, state_vector
+from .options import ActorOption, ResetOptions, check_ego
+from .outcomes import collision_outcomes, fresh_partners
 from .physics import Physics
 from .renderer import Renderer
 from .scene import Scene, draw_scene
 from .spawn import Spawner
+from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras
 from .traffic import Driver, Traffic
 
 Observation = dict[str, NDArray[np.uint8]]

@@ -7,31 +7,8 @@ from numpy.typing import NDArray
 
 from simworld.scenario import ACTOR_CLASSES
 
+from .spec import GAP_CAP_M, STATE_NAMES
 from .traffic import Traffic
-
-GAP_CAP_M = 80.0
-STATE = (
-    ("speed_mps", "m/s"),
-    ("accel_mps2", "m/s2"),
-    ("yaw_rate_radps", "rad/s"),
-    ("lateral_m", "m"),  # signed offset from the centre of the nearest own-direction lane, positive to the left
-    ("lane_index", "1"),  # 0 is the rightmost
-    ("num_lanes", "1"),
-    ("num_oncoming", "1"),
-    ("lane_width_m", "m"),
-    ("heading_error_rad", "rad"),  # relative to the road, positive to the left
-    ("gap_m", "m"),  # free distance to the next body ahead in the ego's path, at most GAP_CAP_M
-    ("closing_mps", "m/s"),  # how fast that gap shrinks, 0 with nobody ahead
-    ("curvature_1pm", "1/m"),  # of the road at the ego, positive to the left
-    ("curvature_ahead_1pm", "1/m"),  # of the road 1.5 s (at least 15 m) ahead
-    ("to_right_edge_m", "m"),
-    ("to_left_edge_m", "m"),
-    ("speed_limit_mps", "m/s"),
-    ("steer", "1"),
-    ("pedal", "1"),
-)
-STATE_NAMES = tuple(name for name, _ in STATE)
-STATE_UNITS = tuple(unit for _, unit in STATE)
 
 
 def state_vector(traffic: Traffic, accel_mps2: float, steer: float, pedal: float) -> NDArray[np.float32]:

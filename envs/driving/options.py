@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any
 
 from simworld.scenario import BODIES
 
-from .bodies import CAMERAS, POOL
+from .bodies import POOL
 from .road import CURVINESS
 from .scenery import LIGHTS
+from .spec import check_name
 from .traffic import ROLES
 
 
@@ -75,27 +75,6 @@ def _actor(raw: Mapping[str, Any]) -> ActorOption:
     return ActorOption(**raw)
 
 
-def check_cameras(cameras: Sequence[str], size: Sequence[int], render_mode: str | None) -> None:
-    """Refuse cameras, picture sizes (h, w) or render modes that do not exist."""
-    if isinstance(cameras, str):
-        raise ValueError(f"cameras must be a list of names, e.g. [{cameras}]")
-    for camera in cameras:
-        check_name("camera", camera, CAMERAS)
-    if not cameras or len(set(cameras)) != len(cameras):
-        raise ValueError(f"cameras must name at least one camera, each once; got {list(cameras)}")
-    if len(size) != 2 or not all(8 <= int(v) <= 2048 for v in size):
-        raise ValueError(f"size must be (height, width) between 8 and 2048 pixels, got {tuple(size)}")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
-
-
 def check_ego(kind: str) -> None:
     """Refuse an ego that nobody drives."""
     check_name("ego_kind", kind, tuple(k for k in BODIES if k not in ("static", "pedestrian", "cyclist")))
-
-
-def check_name(what: str, name: str, known: Sequence[str]) -> None:
-    """ValueError with the nearest known names unless `name` is among them."""
-    if name not in known:
-        near = get_close_matches(str(name), known, n=3, cutoff=0.3) or list(known)
-        raise ValueError(f"unknown {what} {name!r}; nearest: {', '.join(near)}")

@@ -5,31 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from simworld.episode import OutcomeSpec
+from simworld.episode import NOT_APPLICABLE
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
 from .physics import STATIC, Contacts, Physics
+from .spec import SIDES
 
-SIDES = ("front", "rear", "left", "right")
-OUTCOMES = (
-    OutcomeSpec("collision", "event"),
-    OutcomeSpec("impulse", "scalar", unit="N s", given="collision", scale=5000.0),
-    OutcomeSpec("delta_v", "scalar", unit="m/s", given="collision", scale=5.0),
-    OutcomeSpec("side", "category", categories=SIDES, given="collision"),
-    OutcomeSpec("partner", "category", categories=ACTOR_CLASSES, given="collision"),
-    OutcomeSpec("off_road", "event"),
-)
 APART_STEPS = 10  # a contact that begins anew within a second is the same collision
-
-
-class NotApplicable(float):
-    """NaN that equals itself, so that two equal infos compare equal."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, NotApplicable)
-
-    def __hash__(self) -> int:
-        return 0
 
 
 def fresh_partners(contacts: Contacts, last_touch: dict[int, int], step: int) -> list[int]:
@@ -45,7 +27,7 @@ def collision_outcomes(physics: Physics, contacts: Contacts, fresh: list[int]) -
     The impulse is that of the whole impact, though it may last into the next step; delta-v is impulse over mass.
     """
     if not fresh:
-        nan = NotApplicable("nan")
+        nan = NOT_APPLICABLE
         return {"collision": 0.0, "impulse": nan, "delta_v": nan, "side": nan, "partner": nan}
     totals = {p: contacts.ego[p].impulse_ns + physics.finish_impact(p) for p in fresh}
     partner = max(fresh, key=lambda p: float(np.linalg.norm(totals[p])))

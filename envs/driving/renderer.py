@@ -12,9 +12,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from .bodies import CAMERAS, DRAWN_GROUP, HIDDEN_GROUP, MESHES, Rig
+from .bodies import DRAWN_GROUP, HIDDEN_GROUP, MESHES, Rig
 from .scene import Scene
 from .scenery import WINDOW_STEP_M, Look, build_window, write_window
+from .spec import CAMERAS
 
 Array = NDArray[np.float64]
 

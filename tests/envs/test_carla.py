@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from simworld.envs.carla.env import CarlaEnv
-from simworld.envs.carla.spec import CAMERAS, OUTCOMES, SIDES, STATE_NAMES
+from simworld.envs.driving.spec import CAMERAS, OUTCOMES, SIDES, STATE_NAMES
 
 import simworld  # noqa: F401  registers the ids
 from simworld.metrics.driving import score_episode

@@ -14,10 +14,10 @@ from simworld.envs.carla.env import CarlaEnv
 from simworld.envs.carla.frames import pose_of, to_ego_axes, transform_at
 from simworld.envs.carla.kinds import Hull, hull_of, kind_of
 from simworld.envs.carla.roads import place_on_road
-from simworld.envs.carla.spec import CAMERAS, SIDES
 from simworld.envs.carla.weather import weather_for
-from simworld.envs.driving.bodies import CAMERAS as DRIVING_CAMERAS
 from simworld.envs.driving.env import DrivingEnv
+from simworld.envs.driving.renderer import CAMERAS as DRIVING_CAMERAS
+from simworld.envs.driving.spec import CAMERAS, SIDES
 
 import simworld  # noqa: F401  registers the ids
 from simworld.scenario import ACTOR_CLASSES

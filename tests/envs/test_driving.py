@@ -9,11 +9,10 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from simworld.envs.driving.bodies import CAMERAS
 from simworld.envs.driving.env import DrivingConfig, DrivingEnv
-from simworld.envs.driving.observe import STATE_NAMES
-from simworld.envs.driving.outcomes import OUTCOMES, SIDES, side_hit
+from simworld.envs.driving.outcomes import side_hit
 from simworld.envs.driving.road import Polyline, make_line
+from simworld.envs.driving.spec import CAMERAS, OUTCOMES, SIDES, STATE_NAMES
 from simworld.envs.driving.traffic import Idm
 
 import simworld  # noqa: F401  (registers the env ids)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from simworld.envs.driving.env import DrivingEnv
-from simworld.envs.driving.observe import STATE_NAMES
+from simworld.envs.driving.spec import STATE_NAMES
 from simworld.policies.driving_mix import P_FORK, plan, plan_expert
 from simworld.policies.driving_scripted import STYLES, SwitchPolicy, make_driver
 

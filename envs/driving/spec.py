@@ -1,0 +1,64 @@
+"""What driving envs declare and accept, on MuJoCo as on CARLA: cameras, outcomes, state; no simulator is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from simworld.episode import OutcomeSpec
+from simworld.scenario import ACTOR_CLASSES
+
+CAMERAS = ("front", "left", "right", "rear", "chase", "overhead")
+SIDES = ("front", "rear", "left", "right")
+OUTCOMES = (
+    OutcomeSpec("collision", "event"),
+    OutcomeSpec("impulse", "scalar", unit="N s", given="collision", scale=5000.0),
+    OutcomeSpec("delta_v", "scalar", unit="m/s", given="collision", scale=5.0),
+    OutcomeSpec("side", "category", categories=SIDES, given="collision"),
+    OutcomeSpec("partner", "category", categories=ACTOR_CLASSES, given="collision"),
+    OutcomeSpec("off_road", "event"),
+)
+GAP_CAP_M = 80.0
+STATE = (
+    ("speed_mps", "m/s"),
+    ("accel_mps2", "m/s2"),
+    ("yaw_rate_radps", "rad/s"),
+    ("lateral_m", "m"),  # signed offset from the centre of the nearest own-direction lane, positive to the left
+    ("lane_index", "1"),  # 0 is the rightmost
+    ("num_lanes", "1"),
+    ("num_oncoming", "1"),
+    ("lane_width_m", "m"),
+    ("heading_error_rad", "rad"),  # relative to the road, positive to the left
+    ("gap_m", "m"),  # free distance to the next body ahead in the ego's path, at most GAP_CAP_M
+    ("closing_mps", "m/s"),  # how fast that gap shrinks, 0 with nobody ahead
+    ("curvature_1pm", "1/m"),  # of the road at the ego, positive to the left
+    ("curvature_ahead_1pm", "1/m"),  # of the road 1.5 s (at least 15 m) ahead
+    ("to_right_edge_m", "m"),
+    ("to_left_edge_m", "m"),
+    ("speed_limit_mps", "m/s"),
+    ("steer", "1"),
+    ("pedal", "1"),
+)
+STATE_NAMES = tuple(name for name, _ in STATE)
+STATE_UNITS = tuple(unit for _, unit in STATE)
+
+
+def check_name(what: str, name: str, known: Sequence[str]) -> None:
+    """ValueError with the nearest known names unless `name` is among them."""
+    if name not in known:
+        near = get_close_matches(str(name), known, n=3, cutoff=0.3) or list(known)
+        raise ValueError(f"unknown {what} {name!r}; nearest: {', '.join(near)}")
+
+
+def check_cameras(cameras: Sequence[str], size: Sequence[int], render_mode: str | None) -> None:
+    """Refuse cameras, picture sizes (h, w) or render modes that do not exist."""
+    if isinstance(cameras, str):
+        raise ValueError(f"cameras must be a list of names, e.g. [{cameras}]")
+    for camera in cameras:
+        check_name("camera", camera, CAMERAS)
+    if not cameras or len(set(cameras)) != len(cameras):
+        raise ValueError(f"cameras must name at least one camera, each once; got {list(cameras)}")
+    if len(size) != 2 or not all(8 <= int(v) <= 2048 for v in size):
+        raise ValueError(f"size must be (height, width) between 8 and 2048 pixels, got {tuple(size)}")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
