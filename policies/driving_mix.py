@@ -8,6 +8,7 @@ import numpy as np
 
 from simworld.policy import Policy
 
+from . import driving_encounters
 from .driving_scripted import SwitchPolicy, make_driver
 from .plan import EpisodePlan
 
@@ -23,6 +24,7 @@ MIX = {
     "weaver": 0.09,
     "explorer": 0.13,
 }
+P_ENCOUNTER = 0.3  # share of episode pairs that are constructed encounters
 P_FORK = 0.5  # share of episode pairs 2 j, 2 j + 1 that share their start and part at a step
 
 
@@ -30,6 +32,8 @@ def plan(index: int, seed: int) -> EpisodePlan:
     """Episode `index` of the data set `seed`: a function of these two numbers only."""
     pair, twin = divmod(index, 2)
     shared = np.random.default_rng([seed, pair, 1])
+    if shared.random() < P_ENCOUNTER:
+        return driving_encounters.plan(index, seed)
     fork = shared.random() < P_FORK
     own = np.random.default_rng([seed, index, 2])
     rng = shared if fork else own

@@ -35,6 +35,8 @@ class Style:
     noise: float = 0.0  # standard deviation of slow action noise
     random: float = 0.0  # share of a random walk in the actions
     burst_rate: float = 0.0  # sudden random manoeuvres per second
+    pedal: float | None = None  # held, whatever lies ahead
+    aside_m: float = 0.0  # wished offset to the left of the lane's centre
 
 
 STYLES = {
@@ -59,6 +61,10 @@ STYLES = {
         Style("random", random=1.0, wander_m=0.3),
         Style("weaver", speed_factor=1.05, headway_s=0.9, lane_change_rate=0.9, wander_m=0.4, noise=0.1),
         Style("explorer", headway_s=0.9, noise=0.25, burst_rate=0.5, lane_change_rate=0.2, wander_m=0.4),
+        Style("blind", lane_change_rate=0.0, pedal=0.0),
+        Style("panic", lane_change_rate=0.0, pedal=-1.0),
+        Style("swerve_left", lane_change_rate=0.0, pedal=-0.3, aside_m=3.5),
+        Style("swerve_right", lane_change_rate=0.0, pedal=-0.3, aside_m=-3.5),
     )
 }
 
@@ -122,10 +128,12 @@ class ScriptedDriver:
         if mind.rng.random() < wish * self.dt_s:
             self._choose_lane(mind, s, actors)
         off = (mind.lane - s["lane_index"]) * s["lane_width_m"] + mind.wander_m - s["lateral_m"]
+        off += self.style.aside_m
         target = _nearest(actors) if self.style.hunts else None
         if target is not None:
             return _chase(s, target)
-        return np.array([_steer(s, off), self._pedal(s, actors, off)])
+        pedal = self._pedal(s, actors, off) if self.style.pedal is None else self.style.pedal
+        return np.array([_steer(s, off), pedal])
 
     def _choose_lane(self, mind: _Mind, s: dict[str, float], actors: NDArray[np.float32]) -> None:
         options = [k for k in (mind.lane - 1, mind.lane + 1) if 0 <= k < s["num_lanes"]]
