@@ -49,7 +49,8 @@ class WorldModelVectorEnv(VectorEnv):
 
     `reset(options={"frames": {camera: uint8 (b, k+1, h, w, 3)}, "actions": (b, k, a)})` starts from given films.
     `info` holds "outcomes" {name: (b,)}, drawn with the step's own noise, and their probabilities: "p_event",
-    "p_within" {event: (b, horizon)}, "p_terminated", "trust".
+    "p_within" {event: (b, horizon)}, "p_terminated", "trust", and "state_estimate" (b, s) by a model that has learned
+    the spec's state.
     """
 
     def __init__(
@@ -244,6 +245,8 @@ class WorldModelVectorEnv(VectorEnv):
             "p_terminated": prediction.p_terminated.cpu().numpy(),
             "trust": prediction.trust.cpu().numpy(),
         }
+        if prediction.outcomes.state.shape[-1]:
+            info["state_estimate"] = prediction.outcomes.state.cpu().numpy()
         return prediction.reward.double().cpu().numpy(), drawn.terminated.cpu().numpy(), _masked(info, present)
 
     def _observation(self) -> Frames:

@@ -70,6 +70,7 @@ def targets_of(batch: Batch, device: torch.device) -> OutcomeTargets:
         steps_to_event=moved(batch.steps_to_event),
         steps_left=batch.steps_left.to(device),
         value_at_event=moved(batch.value_at_event),
+        state=batch.state[:, 1:].to(device),
     )
 
 
@@ -150,27 +151,27 @@ class DynamicsPhase:
         self.modules: dict[str, nn.Module] = {"dynamics": model.dynamics, "heads": model.heads}
         self.sampler = shared_sampler(cache, config, config.window, seed, run)
 
-    def window(self, step: int) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets]:
-        """Latents {camera: float32 (b, t+1, c, h, w)}, actions (b, t, a) and targets of a step."""
+    def window(self, step: int) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets, Tensor]:
+        """Latents {camera: float32 (b, t+1, c, h, w)}, actions (b, t, a), targets and actors (b, t, n, 9) of a step."""
         rows = self.sampler.rows(step)
         batch = self.sampler.gather(rows)
         at = rows[:, None] + np.arange(self.config.window + 1)
         device = self.run.device
         latents = {k: torch.from_numpy(z[at]).to(device).float() for k, z in self.latents.items()}
-        return latents, batch.actions.to(device), targets_of(batch, device)
+        return latents, batch.actions.to(device), targets_of(batch, device), batch.actors[:, 1:].to(device)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        latents, actions, targets = self.window(step)
+        latents, actions, targets, actors = self.window(step)
         unroll = step % (self.config.max_unroll + 1) if progress >= self.config.unroll_from else 0
         noise = stream(self.seed, step, self.sampler, self.run.device)
-        return self.model.loss(latents, actions, targets, noise, unroll=unroll)
+        return self.model.loss(latents, actions, targets, noise, actors=actors, unroll=unroll)
 
     @torch.no_grad()
     def finish(self) -> None:
         """Calibrate trust on windows of the training data."""
         features = []
         for step in range(4):
-            latents, actions, _ = self.window(step)
+            latents, actions, _, _ = self.window(step)
             noise = stream(self.seed + 1, step, self.sampler, self.run.device)
             features.append(self.model.registers(latents, actions, noise))
         self.model.heads.calibrate_trust(torch.cat(features))

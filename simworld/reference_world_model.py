@@ -88,9 +88,12 @@ class ReferenceWorldModel(WorldModel[ReferenceState]):
         return self.heads.loss(features, targets, unknown)
 
     @torch.no_grad()
-    def start(self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor) -> ReferenceState:
+    def start(
+        self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor, actors: Tensor | None = None
+    ) -> ReferenceState:
         """As WorldModel says; with fewer frames than the network stacks, the first is repeated."""
         self.check_start(frames, actions)
+        self.check_actors(actors, tuple(actions.shape[:2]))
         n = self.config.reference.num_past
         video = self.reference.stack_cameras({c: f[:, -n:] for c, f in frames.items()})
         encoded = encode_actions(actions, self.spec.action)[:, -(n - 1) :] if n > 1 else video.new_zeros(0)
@@ -102,7 +105,10 @@ class ReferenceWorldModel(WorldModel[ReferenceState]):
         return ReferenceState(video, encoded, seed, torch.zeros_like(seed))
 
     @torch.no_grad()
-    def step(self, state: ReferenceState, action: Tensor) -> tuple[ReferenceState, Prediction]:
+    def step(
+        self, state: ReferenceState, action: Tensor, actors: Tensor | None = None
+    ) -> tuple[ReferenceState, Prediction]:
+        self.check_actors(actors, (len(action),))
         encoded = encode_actions(action, self.spec.action)
         actions = torch.cat([state.actions, encoded[:, None]], dim=1)
         noise = NoiseStream(state.seed, state.step).normal(*state.past.shape[2:])

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class TrainConfig:
     latent: LatentConfig = field(default_factory=LatentConfig)
     unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
     codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
-    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, ema=0.995))
+    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, ema=0.995))
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=12))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
     reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
@@ -99,7 +99,7 @@ def train(
 
 def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) -> Path:
     started_s = time.monotonic()
-    model_config = {"latent": config.latent, "unet": config.unet}[config.model]
+    model_config = _model_config(config, cache)
     with torch.random.fork_rng(devices=[]):  # fresh weights are a function of the seed alone
         torch.manual_seed(config.seed)
         model = build_world_model(config.model, model_config, cache.spec)
@@ -147,11 +147,20 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     return cpu_s
 
 
+def _model_config(config: TrainConfig, cache: FrameCache) -> LatentConfig | ReferenceWorldConfig:
+    """The asked model's config; where nobody was recorded, it can not be conditioned on actors."""
+    if config.model == "unet":
+        return config.unet
+    dynamics = config.latent.dynamics
+    num = min(dynamics.max_actors, cache.actors.shape[1])
+    return replace(config.latent, dynamics=replace(dynamics, max_actors=num))
+
+
 def _weights_like(config: TrainConfig, cache: FrameCache) -> WorldModel[Any]:
     """The model of `config.init`; raises ValueError where it is not of the asked kind, size or spec."""
     assert config.init is not None
     model = load_world_model(config.init)
-    if model.config != {"latent": config.latent, "unet": config.unet}[config.model]:
+    if model.config != _model_config(config, cache):
         raise ValueError(f"{config.init} was trained with another model config; give the same one to go on from it")
     old, new = model.spec, cache.spec
     if (old.cameras, old.action, old.outcomes) != (new.cameras, new.action, new.outcomes):
@@ -167,10 +176,16 @@ def _train_reference(model: ReferenceWorldModel, config: TrainConfig, cache: Fra
 
 
 def _measure_outcomes(model: LatentWorldModel | ReferenceWorldModel, cache: FrameCache) -> None:
-    """Reward's mean and spread, and how often each event ended the episode."""
+    """Reward's and state's mean and spread, the actors' scales, and how often each event ended the episode."""
     reward = torch.from_numpy(cache.reward[cache.steps_left >= 0])
     model.heads.reward_mean.copy_(reward.mean())
     model.heads.reward_std.copy_(reward.std().clamp(min=1e-3))
+    if model.heads.sizes["state"]:
+        state = torch.tensor(cache.state).double()
+        model.heads.state_mean.copy_(state.mean(0))
+        model.heads.state_std.copy_(state.std(0).clamp(min=1e-3))
+    if isinstance(model, LatentWorldModel) and model.dynamics.actors is not None:
+        model.dynamics.actors.measure(torch.tensor(cache.actors[::7]))
     events = [o.name for o in cache.spec.outcomes if o.kind == "event"]
     for i, name in enumerate(events):
         ends = cache.terminated[cache.steps_to_event[name] == 0]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
+from simworld.model.actors import NUM_FIELDS
 from simworld.model.codec import CodecConfig, build_codec
 from simworld.model.dynamics import (
     Denoised,
@@ -22,6 +23,7 @@ from simworld.model.dynamics import (
     corrupt,
     draw_levels,
     draw_noise,
+    drop_actors,
     noised,
     past_frames,
 )
@@ -68,15 +70,37 @@ class WorldModel(nn.Module, ABC, Generic[StateT]):
         """Set the precision of inference; what must stay exact stays float32. Returns itself."""
 
     @abstractmethod
-    def start(self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor) -> StateT:
+    def start(
+        self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor, actors: Tensor | None = None
+    ) -> StateT:
         """State after k + 1 frames {camera: uint8 (b, k+1, h, w, 3)} and the k actions (b, k, a) between them.
 
         seed int64 (b,): all noise of stream i is a function of seed[i] and the step.
+        actors float32 (b, k, n, 9): who was there (ACTOR_FIELDS, in the ego frame) in frames 1 to k, if known.
         """
 
     @abstractmethod
-    def step(self, state: StateT, action: Tensor) -> tuple[StateT, Prediction]:
-        """The next frames and outcomes for action (b, a) in the env's own units."""
+    def step(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> tuple[StateT, Prediction]:
+        """The next frames and outcomes for action (b, a) in the env's own units.
+
+        actors float32 (b, n, 9): who shall be where in the coming frame, in its ego frame, the nearest first and NaN
+        where absent; streams without any are free. At most `max_actors` count. Raises ValueError where that is 0.
+        """
+
+    @property
+    def max_actors(self) -> int:
+        """How many actors the next frame can be conditioned on."""
+        return 0
+
+    def check_actors(self, actors: Tensor | None, lead: tuple[int, ...]) -> Tensor | None:
+        """The actors (*lead, n, 9) cut to `max_actors`; None where nobody is there. ValueError if they do not fit."""
+        if actors is None or not bool(torch.isfinite(actors).any()):
+            return None
+        if not self.max_actors:
+            raise ValueError("this model was trained without actors and can not be conditioned on them")
+        if actors.shape[:-2] != lead or actors.shape[-1] != NUM_FIELDS:
+            raise ValueError(f"actors must be {(*lead, 'n', NUM_FIELDS)}, got {tuple(actors.shape)}")
+        return actors[..., : self.max_actors, :]
 
     def put(self, state: StateT, lanes: Tensor, fresh: StateT) -> StateT:
         """The state with its streams `lanes` (n,) replaced by the n streams of `fresh`."""
@@ -142,7 +166,13 @@ class LatentWorldModel(WorldModel[LatentState]):
             action_size=encoded_size(spec.action),
         )
         width = config.dynamics.registers * config.dynamics.transformer.width
-        self.heads = OutcomeHeads(config.heads, spec.outcomes, features=width)
+        self.heads = OutcomeHeads(
+            config.heads, spec.outcomes, features=width, num_state=len(spec.state_names)
+        )
+
+    @property
+    def max_actors(self) -> int:
+        return self.config.dynamics.max_actors
 
     def to_dtype(self, dtype: torch.dtype) -> LatentWorldModel:
         lay_out_channels_last(self.codec.to(dtype))
@@ -166,9 +196,18 @@ class LatentWorldModel(WorldModel[LatentState]):
         return {k: to_uint8(self.codec.decode(z.to(self.dtype))) for k, z in latents.items()}
 
     def loss(
-        self, latents: Latents, actions: Tensor, targets: OutcomeTargets, noise: NoiseStream, *, unroll: int = 0
+        self,
+        latents: Latents,
+        actions: Tensor,
+        targets: OutcomeTargets,
+        noise: NoiseStream,
+        *,
+        actors: Tensor | None = None,
+        unroll: int = 0,
     ) -> dict[str, Tensor]:
         """Losses by name, their weighted sum under "loss", over windows of t + 1 frames and t actions.
+
+        actors (b, t, n, 9) of frames 1 to t condition the windows that keep them.
 
         unroll n: the past that the network sees is n times its own output instead of the truth, in all
         frames at once: pass i takes the outputs of pass i - 1 as its past.
@@ -178,17 +217,21 @@ class LatentWorldModel(WorldModel[LatentState]):
         levels = draw_levels(self.config.dynamics, t, noise)
         amount = self.config.dynamics.history_noise * levels.history[:, 0]
         seen = corrupt(latents, amount, noise)
+        if actors is not None and actors.shape[2] and self.max_actors:
+            actors = drop_actors(actors[:, :, : self.max_actors], self.config.dynamics.actor_drop, noise)
+        else:
+            actors = None
         for _ in range(unroll):
             with torch.no_grad():
                 drawn = draw_noise({k: z[:, 1:] for k, z in latents.items()}, noise)
                 clear = torch.zeros_like(levels.level)
-                own = self.dynamics(drawn, past_frames(seen, self.config.dynamics.num_past), encoded, clear, clear)
+                own = self.dynamics(drawn, past_frames(seen, self.config.dynamics.num_past), encoded, clear, clear, actors=actors)
             seen = {k: torch.cat([z[:, :1], self.codec.clamp(own.clean[k])], dim=1) for k, z in latents.items()}
             levels = levels._replace(history=clear)
         clean = {k: z[:, 1:] for k, z in latents.items()}
         noisy = noised(clean, levels.level, draw_noise(clean, noise))
         past = past_frames(seen, self.config.dynamics.num_past)
-        out = self.dynamics(noisy, past, encoded, levels.level, levels.history)
+        out = self.dynamics(noisy, past, encoded, levels.level, levels.history, actors=actors)
         errors = torch.stack([(out.clean[k] - z).square().mean(dim=(2, 3, 4)) for k, z in clean.items()]).mean(0)
         losses = self.heads.loss(out.registers, targets, errors.detach().clamp(min=1e-6).log())
         total = errors.mean() + self.config.outcome_weight * torch.stack(list(losses.values())).sum()
@@ -204,9 +247,12 @@ class LatentWorldModel(WorldModel[LatentState]):
         ).registers
 
     @torch.no_grad()
-    def start(self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor) -> LatentState:
+    def start(
+        self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor, actors: Tensor | None = None
+    ) -> LatentState:
         self.check_start(frames, actions)
         b, k = actions.shape[:2]
+        actors = self.check_actors(actors, (b, k))
         n = self.config.dynamics.num_past
         latents = self.encode(frames)
         step = torch.zeros(b, dtype=torch.int64, device=seed.device)
@@ -216,19 +262,23 @@ class LatentWorldModel(WorldModel[LatentState]):
             level = torch.full((b, k), 1 - 1 / self.config.sample_steps, device=seed.device)
             clean = {c: z[:, 1:] for c, z in latents.items()}
             noisy = noised(clean, level, draw_noise(clean, NoiseStream(seed, step)))
-            cache = self._denoise(noisy, past_frames(latents, n), actions, level, None).cache
+            cache = self._denoise(noisy, past_frames(latents, n), actions, level, None, actors=actors).cache
         last = {c: torch.cat([z[:, :1]] * max(0, n - k - 1) + [z[:, -n:]], dim=1).flip(1) for c, z in latents.items()}
         return LatentState(past=last, cache=cache, seed=seed, step=step + 1)
 
     @torch.no_grad()
-    def step(self, state: LatentState, action: Tensor) -> tuple[LatentState, Prediction]:
+    def step(
+        self, state: LatentState, action: Tensor, actors: Tensor | None = None
+    ) -> tuple[LatentState, Prediction]:
+        actors = self.check_actors(actors, (len(action),))
+        told = None if actors is None else actors[:, None]
         num_passes = self.config.sample_steps
         past = {c: rearrange(z, "b n c h w -> b 1 (n c) h w") for c, z in state.past.items()}
         noise = NoiseStream(state.seed, state.step)
         z = draw_noise({c: p[:, :, : self.codec.channels] for c, p in past.items()}, noise)
         for i in range(num_passes):
             level = torch.full((len(action), 1), i / num_passes, device=action.device)
-            out = self._denoise(z, past, action[:, None], level, state.cache or None, state.age)
+            out = self._denoise(z, past, action[:, None], level, state.cache or None, state.age, told)
             share = 1 / (num_passes - i)  # of the way that is left to the clean frame
             z = {c: z[c] + share * (out.clean[c] - z[c]) for c in z}
         newest = {c: self.codec.clamp(x[:, 0]) for c, x in z.items()}
@@ -271,6 +321,7 @@ class LatentWorldModel(WorldModel[LatentState]):
         level: Tensor,
         cache: tuple[KeysValues, ...] | None,
         age: Tensor | None = None,
+        actors: Tensor | None = None,
     ) -> Denoised:
         """One pass at inference: everything in the network's own precision, no noise on the past."""
         dtype = self.dtype
@@ -282,6 +333,7 @@ class LatentWorldModel(WorldModel[LatentState]):
             torch.zeros_like(level),
             cache,
             age,
+            actors,
         )
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from simworld.data import files
 from simworld.data.store import EpisodeStore
-from simworld.episode import Episode, EpisodeSpec
+from simworld.episode import ACTOR_FIELDS, Episode, EpisodeSpec
 
 NEVER = 2**30  # steps to an event that does not come
-VERSION = 1
+VERSION = 2
+MAX_ACTORS = 12  # rows of an episode's actors that are kept; envs give the nearest first
 GROUPS = ("frames", "outcomes", "steps_to_event", "value_at_event")
 
 
@@ -34,6 +35,7 @@ class FrameCache:
     terminated      bool (F,)
     outcomes        {name: float32 (F,)}
     state           float32 (F, s)
+    actors          float32 (F, n, 9) as ACTOR_FIELDS, NaN where absent
     steps_left      int64 (F,), steps of the episode after this one; -1 at its last frame
     steps_to_event  {event: int64 (F,)}, 0 where it happens at this step, NEVER where it does not come
     value_at_event  {scalar or category with `given`: float32 (F,)}, its value at the next such event, else NaN
@@ -49,6 +51,7 @@ class FrameCache:
     terminated: NDArray[np.bool_]
     outcomes: dict[str, NDArray[np.float32]]
     state: NDArray[np.float32]
+    actors: NDArray[np.float32]
     steps_left: NDArray[np.int64]
     steps_to_event: dict[str, NDArray[np.int64]]
     value_at_event: dict[str, NDArray[np.float32]]
@@ -90,7 +93,7 @@ def _names(spec: EpisodeSpec) -> list[str]:
         *(f"outcomes.{o.name}" for o in spec.outcomes),
         *(f"steps_to_event.{e}" for e in events),
         *(f"value_at_event.{o.name}" for o in spec.outcomes if o.given),
-        *("actions", "reward", "terminated", "state", "steps_left", "first_row", "num_steps"),
+        *("actions", "reward", "terminated", "state", "actors", "steps_left", "first_row", "num_steps"),
     ]
 
 
@@ -148,6 +151,7 @@ def _allocate(store: EpisodeStore, folder: Path) -> dict[str, np.memmap]:
         "actions": (np.float32, (rows, spec.action.size)),
         "terminated": (np.bool_, (rows,)),
         "state": (np.float32, (rows, len(spec.state_names))),
+        "actors": (np.float32, (rows, min(MAX_ACTORS, store.num_actors), len(ACTOR_FIELDS))),
         "steps_left": (np.int64, (rows,)),
         "first_row": (np.int64, num_steps.shape),
         "num_steps": (np.int64, num_steps.shape),
@@ -186,6 +190,8 @@ def _fill(arrays: dict[str, np.memmap], episode: Episode, spec: EpisodeSpec, fir
     arrays["steps_left"][rows] = np.arange(t - 1, -2, -1)
     if episode.state.shape[1]:
         arrays["state"][rows] = episode.state
+    if episode.actors.shape[1]:
+        arrays["actors"][rows] = episode.actors[:, :MAX_ACTORS]
     for outcome in spec.outcomes:
         arrays[f"outcomes.{outcome.name}"][rows] = np.append(episode.outcomes[outcome.name], np.nan)
         if outcome.kind == "event":

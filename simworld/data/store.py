@@ -169,6 +169,11 @@ class EpisodeStore:
             if not any(staging.iterdir()):
                 staging.rmdir()
 
+    @property
+    def num_actors(self) -> int:
+        """Rows that every episode has for actors; 0 in an empty store."""
+        return self._row(0)["num_actors"] if len(self) else 0
+
     def num_steps(self, index: int) -> int:
         """Steps of an episode, without reading it."""
         return self._row(index)["length"] - 1

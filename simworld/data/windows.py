@@ -29,6 +29,7 @@ class Batch:
     steps_left      int64 (b, t), recorded steps after this one: what was seen of the future
     value_at_event  {scalar or category with `given`: float32 (b, t)}: its value at the next such event, else NaN
     state           float32 (b, t+1, s), for probes
+    actors          float32 (b, t+1, n, 9), the nearest first, NaN where absent
     """
 
     frames: dict[str, Tensor]
@@ -40,6 +41,7 @@ class Batch:
     steps_left: Tensor
     value_at_event: dict[str, Tensor]
     state: Tensor
+    actors: Tensor
 
 
 class WindowSampler:
@@ -116,6 +118,7 @@ class WindowSampler:
             steps_left=torch.from_numpy(cache.steps_left[step_rows]),
             value_at_event=pick(cache.value_at_event, step_rows),
             state=torch.from_numpy(cache.state[frame_rows]),
+            actors=torch.from_numpy(cache.actors[frame_rows]),
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,7 +25,11 @@ HELD_OUT_SHARE = 0.15
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How a probe is fitted. `seconds` ends a fit early on a slow machine, which then depends on its speed."""
+    """How a probe is fitted. `seconds` ends a fit early on a slow machine, which then depends on its speed.
+
+    `softened` is the share of training samples that are blurred and made noisy, so that the probe reads the soft
+    pictures of a young world model by what they show, not by how they look.
+    """
 
     steps: int = 1200
     batch: int = 96
@@ -32,6 +37,7 @@ class ProbeConfig:
     hidden: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    softened: float = 0.5
     seconds: float | None = None
 
 
@@ -172,12 +178,30 @@ def _train(
         if config.seconds is not None and time.monotonic() - started > config.seconds:
             return net, done, time.monotonic() - started
         pick = np.sort(rng.integers(0, len(rows), config.batch))
-        loss = _loss(net, frames[rows[pick]], goal[pick], weight[pick])
+        loss = _loss(net, _soften(frames[rows[pick]], config.softened, rng), goal[pick], weight[pick])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     return net, config.steps, time.monotonic() - started
+
+
+def _soften(frames: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Blur and shake a share of the samples (n, k, h, w, 3), all frames of a sample alike; the others stay."""
+    num = int(round(share * len(frames)))
+    if not num:
+        return frames
+    out = frames.copy()
+    h, w = frames.shape[2:4]
+    # a batch has one strength, drawn anew each time: down to a third of the resolution and back
+    keep = rng.uniform(0.33, 1.0)
+    video = rearrange(torch.from_numpy(out[:num]).float(), "n k h w c -> (n k) c h w")
+    small = F.interpolate(video, size=(max(1, round(keep * h)), max(1, round(keep * w))), mode="area")
+    soft = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False)
+    soft = rearrange(soft, "(n k) c h w -> n k h w c", n=num).numpy()
+    soft += rng.uniform(0, 5) * rng.standard_normal(soft.shape, dtype=np.float32)
+    out[:num] = np.clip(soft + 0.5, 0, 255).astype(np.uint8)
+    return out
 
 
 def _loss(net: ConvNet, frames: NDArray[np.uint8], goal: NDArray[np.float64], weight: NDArray[np.float64]) -> Tensor:

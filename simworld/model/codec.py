@@ -24,6 +24,9 @@ class CodecConfig:
     latent_noise: float = 0.05
 
 
+SATURATED = 2.0  # where tanh has lost 93 % of its slope
+
+
 class Codec(nn.Module):
     """Frames (n, 3, h, w) in [-1, 1] to latents (n, channels, h/8, w/8), standardised, and back."""
 
@@ -116,7 +119,10 @@ class ConvCodec(Codec):
         )
 
     def to_bounded(self, frames: Tensor) -> Tensor:
-        return torch.tanh(self.encoder(frames.contiguous(memory_format=torch.channels_last)))
+        return torch.tanh(self._encoded(frames))
+
+    def _encoded(self, frames: Tensor) -> Tensor:
+        return self.encoder(frames.contiguous(memory_format=torch.channels_last))
 
     def from_bounded(self, bounded: Tensor) -> Tensor:
         return self.decoder(bounded.contiguous(memory_format=torch.channels_last))
@@ -124,12 +130,14 @@ class ConvCodec(Codec):
     def loss(self, frames: Tensor, noise: NoiseStream) -> Tensor:
         """Reconstruction of frames (n, 3, h, w) through slightly noised latents: squared and absolute error.
 
-        The noise spreads the latents, so that small errors of the dynamics stay small in pixels.
+        The noise spreads the latents, so that small errors of the dynamics stay small in pixels. Beyond SATURATED
+        the bound passes next to no gradient on: a spike in training would leave the codec there for good.
         """
-        bounded = self.to_bounded(frames)
-        shaken = bounded + self.latent_noise * noise.normal(*bounded.shape[1:])
+        encoded = self._encoded(frames)
+        shaken = torch.tanh(encoded) + self.latent_noise * noise.normal(*encoded.shape[1:])
         error = self.from_bounded(shaken).float() - frames
-        return error.square().mean() + 0.1 * error.abs().mean()
+        lost = F.relu(encoded.float().abs() - SATURATED).square().mean()
+        return error.square().mean() + 0.1 * error.abs().mean() + 0.1 * lost
 
     @torch.no_grad()
     def standardise(self, cameras: Sequence[Tensor]) -> None:

@@ -15,6 +15,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from simworld.model.actors import ActorTokens, hide_absent
 from simworld.model.noise import NoiseStream
 from simworld.nets.transformer import KeysValues, SpaceTimeTransformer, TransformerConfig
 
@@ -26,6 +27,7 @@ class DynamicsConfig:
     """`history_noise`: the largest standard deviation put on past frames in training.
 
     `pure_noise`: the share of frames trained from noise alone, the condition of one-step sampling.
+    `max_actors`: how many actors a frame can be conditioned on; `actor_drop`: the share of windows trained without.
     """
 
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
@@ -33,6 +35,8 @@ class DynamicsConfig:
     num_past: int = 2
     history_noise: float = 0.2
     pure_noise: float = 0.6
+    max_actors: int = 12
+    actor_drop: float = 0.5
 
 
 class Denoised(NamedTuple):
@@ -80,6 +84,7 @@ class Dynamics(nn.Module):
         self.register_tokens = nn.Parameter(0.02 * torch.randn(config.registers, d))
         self.action = nn.Sequential(nn.Linear(action_size, d), nn.SiLU(), nn.Linear(d, d))
         self.level = nn.Sequential(nn.Linear(2 * 64, d), nn.SiLU(), nn.Linear(d, d))
+        self.actors = ActorTokens(d) if config.max_actors else None
         self.transformer = SpaceTimeTransformer(config.transformer)
         self.final_norm = nn.LayerNorm(d)
         self.head = nn.Linear(d, 2 * channels)
@@ -96,10 +101,12 @@ class Dynamics(nn.Module):
         history_level: Tensor,
         cache: tuple[KeysValues, ...] | None = None,
         age: Tensor | None = None,
+        actors: Tensor | None = None,
     ) -> Denoised:
         """noisy {camera: (b, t, c, h, w)}, past {camera: (b, t, n c, h, w)}, actions (b, t, a).
 
         level (b, t): 0 is pure noise, 1 is clean; history_level (b, t): noise on the past frames.
+        actors (b, t, n, 9) of the frames to denoise, NaN where absent; without any, None is the same and faster.
         """
         tokens = [
             self.embed(rearrange(torch.cat([noisy[k], past[k]], dim=2), "b t c h w -> b t (h w) c")) for k in self.grids
@@ -111,7 +118,10 @@ class Dynamics(nn.Module):
         x = torch.cat(tokens, dim=2)
         levels = torch.cat([embed_level(level, 64), embed_level(history_level, 64)], dim=-1)
         condition = self.level(levels.to(actions.dtype)) + self.action(actions)
-        x, cache = self.transformer(x, condition.to(x.dtype), cache, age)
+        guests = None
+        if actors is not None and self.actors is not None:
+            guests = self.actors(actors).to(x.dtype), hide_absent(actors, num_tokens=x.shape[2])
+        x, cache = self.transformer(x, condition.to(x.dtype), cache, age, guests)
         registers = rearrange(x[:, :, -self.config.registers :], "b t r d -> b t (r d)")
         out = self.head(self.final_norm(x[:, :, : -self.config.registers]))
         return Denoised(self._unpack(out, past), registers, cache)
@@ -149,6 +159,11 @@ def noised(clean: Latents, level: Tensor, noise: Latents) -> Latents:
     """Straight line from noise (level 0) to clean (level 1), level (b, t)."""
     mix = level[..., None, None, None]
     return {k: mix * z + (1 - mix) * noise[k] for k, z in clean.items()}
+
+
+def drop_actors(actors: Tensor, share: float, noise: NoiseStream) -> Tensor:
+    """Take all actors away from a share of the windows (b, t, n, 9)."""
+    return torch.where(noise.uniform(1)[..., None, None] < share, torch.nan, actors)
 
 
 def corrupt(latents: Latents, amount: Tensor, noise: NoiseStream) -> Latents:

@@ -21,10 +21,12 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """`horizon` steps are covered by the hazards (30 steps are 3 s at 10 Hz)."""
+    """`horizon` steps are covered by the hazards (30 steps are 3 s at 10 Hz); `state`: whether the env's state
+    is estimated too, where training data has one."""
 
     horizon: int = 30
     width: int = 256
+    state: bool = True
 
 
 class OutcomeTargets(NamedTuple):
@@ -36,6 +38,7 @@ class OutcomeTargets(NamedTuple):
     steps_to_event: dict[str, Tensor]
     steps_left: Tensor
     value_at_event: dict[str, Tensor]
+    state: Tensor  # (b, t, s), after the step
 
     def steps(self, part: slice) -> OutcomeTargets:
         """Only some steps of every window."""
@@ -50,13 +53,15 @@ class OutcomeTargets(NamedTuple):
             cut(self.steps_to_event),
             self.steps_left[:, part],
             cut(self.value_at_event),
+            self.state[:, part],
         )
 
 
 class OutcomePrediction(NamedTuple):
     """reward (...); p_terminated (...); hazard {event: (..., horizon)}; scalars {name: (..., quantiles)}
     in the outcome's unit; categories {name: probabilities (..., n)}; trust (...) in [0, 1]: the share of
-    training steps at which the model expected a larger error of its own frame."""
+    training steps at which the model expected a larger error of its own frame; state (..., s) in the units of the
+    spec's state, as estimated from what the model sees (s is 0 where it learned none)."""
 
     reward: Tensor
     p_terminated: Tensor
@@ -64,6 +69,7 @@ class OutcomePrediction(NamedTuple):
     scalars: dict[str, Tensor]
     categories: dict[str, Tensor]
     trust: Tensor
+    state: Tensor
 
     def p_within(self, event: str, steps: int) -> Tensor:
         """Probability (...) that `event` happens within the next `steps` steps, this one included."""
@@ -77,11 +83,20 @@ class OutcomeHeads(nn.Module):
     reward_std: Tensor
     usual_error: Tensor
     p_ends_given_event: Tensor
+    state_mean: Tensor
+    state_std: Tensor
 
-    def __init__(self, config: HeadsConfig, specs: tuple[OutcomeSpec, ...], *, features: int) -> None:
+    def __init__(
+        self, config: HeadsConfig, specs: tuple[OutcomeSpec, ...], *, features: int, num_state: int = 0
+    ) -> None:
         super().__init__()
         self.config, self.specs = config, specs
-        self.sizes = {"reward": 1, "terminated": 1, "error": 1} | {s.name: self._size(s) for s in specs}
+        num_state = num_state if config.state else 0
+        own = {"reward": 1, "terminated": 1, "error": 1}
+        taken = [s.name for s in specs if s.name in (*own, "state")]
+        if taken:
+            raise ValueError(f"an outcome can not be named {taken[0]!r}: every model has a head of that name")
+        self.sizes = own | {s.name: self._size(s) for s in specs} | {"state": num_state}
         self.hidden = nn.Linear(features, config.width)
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
         self.register_buffer("reward_mean", torch.zeros(()))
@@ -89,6 +104,9 @@ class OutcomeHeads(nn.Module):
         num_events = sum(s.kind == "event" for s in specs)
         self.register_buffer("p_ends_given_event", torch.ones(num_events))
         self.register_buffer("usual_error", torch.linspace(-6, 0, 101))
+        if num_state:
+            self.register_buffer("state_mean", torch.zeros(num_state))
+            self.register_buffer("state_std", torch.ones(num_state))
         with torch.no_grad():  # events are rare: start near a hazard of 0.7 % a step
             self.out.weight.mul_(0.1)
             raw = self._split(self.out.bias)
@@ -119,6 +137,7 @@ class OutcomeHeads(nn.Module):
             scalars={s.name: raw[s.name].sort(dim=-1).values * s.scale for s in kinds["scalar"]},
             categories={s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]},
             trust=1 - torch.searchsorted(self.usual_error, raw["error"][..., 0].contiguous()) / len(self.usual_error),
+            state=raw["state"] * self.state_std + self.state_mean if self.sizes["state"] else raw["state"],
         )
 
     @torch.no_grad()
@@ -141,6 +160,8 @@ class OutcomeHeads(nn.Module):
             "terminated": F.binary_cross_entropy_with_logits(raw["terminated"][..., 0], targets.terminated.float()),
             "error": F.smooth_l1_loss(raw["error"][..., 0], log_error),
         }
+        if self.sizes["state"]:
+            losses["state"] = F.smooth_l1_loss(raw["state"], (targets.state - self.state_mean) / self.state_std)
         for spec in self.specs:
             if spec.kind == "event":
                 losses[spec.name] = self._hazard_loss(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from simworld.nets.attention import AgeBias, Attention
 
 KeysValues = tuple[Tensor, Tensor]  # each (b, l, heads, frames, head features)
+Guests = tuple[Tensor, Tensor]  # tokens (b, t, n, d) that a frame's tokens see, and the bias that hides some of them
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,26 @@ class Block(nn.Module):
         self.down = nn.Linear(config.mlp_ratio * d, d)
 
     def forward(
-        self, x: Tensor, condition: Tensor, past: KeysValues | None, age: Tensor | None
+        self, x: Tensor, condition: Tensor, past: KeysValues | None, age: Tensor | None, guests: Guests | None
     ) -> tuple[Tensor, KeysValues | None]:
         """x (b, t, l, d), condition (b, t, d); returns x and the keys and values of past and present."""
-        b = x.shape[0]
         x = x + self.condition(condition).unsqueeze(2).to(x.dtype)
-        y = self.space(rearrange(self.space_norm(x), "b t l d -> (b t) l d"))
-        x = x + rearrange(y, "(b t) l d -> b t l d", b=b)
+        x = x + self._look_around(self.space_norm(x), guests)
         present = None
         if self.time is not None and self.time_norm is not None:
             y, present = self._look_back(self.time_norm(x), past, age)
             x = x + y
-        y = F.gelu(self.up(self.mlp_norm(x)), approximate="tanh")
+        y = F.relu(self.up(self.mlp_norm(x))).square()  # So et al. 2021, "Primer"; on a CPU far cheaper than GELU
         return x + self.down(y), present
+
+    def _look_around(self, y: Tensor, guests: Guests | None) -> Tensor:
+        b = y.shape[0]
+        q, k, v = self.space.project(rearrange(y, "b t l d -> (b t) l d"))
+        if guests is not None:
+            _, guest_k, guest_v = self.space.project(rearrange(self.space_norm(guests[0]), "b t n d -> (b t) n d"))
+            k, v = torch.cat([k, guest_k], dim=2), torch.cat([v, guest_v], dim=2)
+        out = self.space.mix(q, k, v, None if guests is None else guests[1])
+        return rearrange(out, "(b t) l d -> b t l d", b=b)
 
     def _look_back(self, y: Tensor, past: KeysValues | None, age: Tensor | None) -> tuple[Tensor, KeysValues]:
         assert self.time is not None and self.age_bias is not None
@@ -104,6 +112,7 @@ class SpaceTimeTransformer(nn.Module):
         condition: Tensor,
         cache: tuple[KeysValues, ...] | None = None,
         age: Tensor | None = None,
+        guests: Guests | None = None,
     ) -> tuple[Tensor, tuple[KeysValues, ...]]:
         """x (b, t, l, d) after the frames in `cache`; returns x and the cache that includes them.
 
@@ -114,7 +123,7 @@ class SpaceTimeTransformer(nn.Module):
         condition = F.silu(condition)
         for block in self.blocks:
             past = next(pasts) if pasts is not None and block.time is not None else None
-            x, present = block(x, condition, past, age)
+            x, present = block(x, condition, past, age, guests)
             if present is not None:
                 presents.append(present)
         return x, tuple(presents)

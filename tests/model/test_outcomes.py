@@ -38,6 +38,7 @@ def targets_of(steps_to_event: Tensor, steps_left: Tensor, **values: Tensor) -> 
         steps_to_event={"collision": steps_to_event},
         steps_left=steps_left,
         value_at_event={name: values.get(name, nan) for name in ("impulse", "side")},
+        state=values.get("state", like.new_zeros(*like.shape, 0)),
     )
 
 
@@ -80,7 +81,7 @@ def test_hazard_loss_by_hand(heads: OutcomeHeads) -> None:
 def test_p_within_is_one_minus_survival() -> None:
     hazard = torch.tensor([[0.1, 0.5, 0.0, 1.0]])
     nothing = torch.zeros(1)
-    prediction = OutcomePrediction(nothing, nothing, {"collision": hazard}, {}, {}, nothing)
+    prediction = OutcomePrediction(nothing, nothing, {"collision": hazard}, {}, {}, nothing, nothing)
     for steps, want in ((1, 0.1), (2, 0.55), (3, 0.55), (4, 1.0), (99, 1.0)):
         assert float(prediction.p_within("collision", steps)) == pytest.approx(want)
 
@@ -151,6 +152,7 @@ def chances(hazard: float, p_terminated: float, p_ends: float, heads: OutcomeHea
         scalars={s: torch.arange(7.0).expand(n, 7) for s in ("impulse", "speed")},
         categories={"side": torch.tensor([0.1, 0.2, 0.7]).expand(n, 3)},
         trust=torch.ones(n),
+        state=torch.zeros(n, 0),
     )
     return happens(prediction, spec, heads, torch.arange(n), torch.full((n,), 3))
 
@@ -181,3 +183,26 @@ def test_what_does_not_apply_is_nan(heads: OutcomeHeads) -> None:
     for name, value in (("impulse", 3.0), ("side", 2.0)):
         assert (outcomes[name][fired] == value).all() and outcomes[name][~fired].isnan().all()
     assert (outcomes["speed"] == 3.0).all()
+
+
+def test_state_is_learned_standardised_and_told_in_its_unit() -> None:
+    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, num_state=2)
+    heads.state_mean.copy_(torch.tensor([10.0, -1.0]))
+    heads.state_std.copy_(torch.tensor([5.0, 0.1]))
+    features = torch.randn(1, 3, 8)
+    told = heads(features).state
+    assert told.shape == (1, 3, 2)
+    never, left = torch.full((1, 3), NEVER), torch.zeros(1, 3, dtype=torch.int64)
+    losses = heads.loss(features, targets_of(never, left, state=told.detach()), torch.zeros(1, 3))
+    assert float(losses["state"].detach()) < 1e-10
+
+
+def test_without_state_there_is_no_head_for_it(heads: OutcomeHeads) -> None:
+    assert heads(torch.randn(2, 8)).state.shape == (2, 0)
+    quiet = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16, state=False), SPECS, features=8, num_state=2)
+    assert quiet(torch.randn(2, 8)).state.shape == (2, 0)
+
+
+def test_an_outcome_may_not_take_the_name_of_a_head() -> None:
+    with pytest.raises(ValueError, match="'state'"):
+        OutcomeHeads(HeadsConfig(), (OutcomeSpec("state", "event"),), features=8)

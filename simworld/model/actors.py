@@ -1,0 +1,61 @@
+"""Actors as tokens: other road users or objects, with class, box and pose, that a frame can be conditioned on."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simworld.scenario import ACTOR_CLASSES
+
+NUM_FIELDS = 9  # as ACTOR_FIELDS of simworld.episode
+OCTAVES = 4
+
+
+class ActorTokens(nn.Module):
+    """(b, t, n, 9) in the ego frame, NaN where absent, to tokens (b, t, n, width)."""
+
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # root mean square of every field in the training data; the class has none
+        self.register_buffer("scale", torch.ones(NUM_FIELDS - 1))
+        num_features = len(ACTOR_CLASSES) + 9 + 4 * OCTAVES
+        self.embed = nn.Sequential(nn.Linear(num_features, width), nn.SiLU(), nn.Linear(width, width))
+
+    @torch.no_grad()
+    def measure(self, actors: Tensor) -> None:
+        """Set the scales from actors (..., 9) of the training data."""
+        rows = actors.flatten(0, -2)
+        rows = rows[torch.isfinite(rows[:, 0])]
+        if len(rows):
+            self.scale.copy_(rows[:, 1:].double().square().mean(0).sqrt().clamp(min=1e-6))
+
+    def forward(self, actors: Tensor) -> Tensor:
+        return self.embed(self.features(actors).to(self.embed[0].weight.dtype))
+
+    def features(self, actors: Tensor) -> Tensor:
+        """What the network is told of each actor (..., n, f); zeros where there is none."""
+        actors = torch.where(present(actors)[..., None], actors.float(), 0.0)
+        kind = F.one_hot(actors[..., 0].long().clamp(0, len(ACTOR_CLASSES) - 1), len(ACTOR_CLASSES))
+        x, y, vx, vy, length, width, mass = ((actors[..., 1:] / self.scale)[..., i] for i in (0, 1, 3, 4, 5, 6, 7))
+        heading, bearing = actors[..., 3], torch.atan2(y, x)
+        # a camera sees angles and inverse distances, so both are given finely
+        nearness = 1 / (1 + 4 * torch.hypot(x, y))
+        fine = [turn(k * angle) for k in (2.0**i for i in range(OCTAVES)) for angle in (bearing, torch.pi * nearness)
+                for turn in (torch.sin, torch.cos)]  # fmt: skip
+        rest = [x, y, nearness, torch.sin(heading), torch.cos(heading), vx, vy, length * width, (mass + 1e-3).log()]
+        return torch.cat([kind.to(x.dtype), torch.stack([*rest, *fine], dim=-1)], dim=-1)
+
+
+def present(actors: Tensor) -> Tensor:
+    """Which rows (..., n) of actors (..., n, 9) hold one."""
+    return torch.isfinite(actors).all(dim=-1)
+
+
+def hide_absent(actors: Tensor, num_tokens: int) -> Tensor:
+    """Attention bias ((b t), 1, 1, num_tokens + n) that hides the rows without an actor from a frame's tokens."""
+    there = present(actors).flatten(0, 1)
+    bias = torch.zeros(there.shape, device=actors.device).masked_fill(~there, float("-inf"))
+    return F.pad(bias, (num_tokens, 0))[:, None, None]
