@@ -44,8 +44,8 @@ class TrainConfig:
     latent: LatentConfig = field(default_factory=LatentConfig)
     unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
     codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
-    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, ema=0.995))
-    dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=12))
+    codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1.5e-3, ema=0.995))
+    dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
     reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
     reference_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=3e-4, warmup_steps=100))
@@ -54,7 +54,7 @@ class TrainConfig:
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     init: str | None = None
     budget_min: float | None = None
-    codec_share: float = 0.17
+    codec_share: float = 0.25
     save_every_s: float = 60.0
 
 

@@ -123,7 +123,7 @@ class LatentConfig:
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     sample_steps: int = 1
-    outcome_weight: float = 0.05
+    outcome_weight: float = 0.1
 
     def __post_init__(self) -> None:
         if self.sample_steps < 1:

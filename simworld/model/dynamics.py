@@ -34,7 +34,7 @@ class DynamicsConfig:
     registers: int = 4
     num_past: int = 2
     history_noise: float = 0.2
-    pure_noise: float = 0.6
+    pure_noise: float = 0.7
     max_actors: int = 12
     actor_drop: float = 0.5
 

@@ -20,11 +20,11 @@ Guests = tuple[Tensor, Tensor]  # tokens (b, t, n, d) that a frame's tokens see,
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """`temporal_every` n: every n-th layer also looks back in time, over `window` frames."""
+    """`temporal_every` n: every n-th layer also looks back in time, over `window` frames; the others see guests."""
 
-    width: int = 160
-    layers: int = 6
-    heads: int = 5
+    width: int = 192
+    layers: int = 4
+    heads: int = 3
     mlp_ratio: int = 4
     temporal_every: int = 2
     window: int = 16
@@ -40,6 +40,7 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, *, temporal: bool) -> None:
         super().__init__()
         d = config.width
+        self.sees_guests = not temporal or config.layers == 1 or config.temporal_every == 1
         self.condition = nn.Linear(d, d)
         self.space_norm = nn.LayerNorm(d)
         self.space = Attention(d, config.heads)
@@ -123,7 +124,7 @@ class SpaceTimeTransformer(nn.Module):
         condition = F.silu(condition)
         for block in self.blocks:
             past = next(pasts) if pasts is not None and block.time is not None else None
-            x, present = block(x, condition, past, age, guests)
+            x, present = block(x, condition, past, age, guests if block.sees_guests else None)
             if present is not None:
                 presents.append(present)
         return x, tuple(presents)
