@@ -51,12 +51,13 @@ class TrainOptions:
 
 @dataclass
 class CloneOptions:
-    """Train camera drivers of different quality by cloning the expert episodes of a store."""
+    """Train camera drivers of different quality by cloning a store; `teacher`, e.g. driving:expert, relabels it."""
 
     data: str = MISSING
     out: str = MISSING
     seed: int = 0
     steps: int = 800
+    teacher: str | None = None
 
 
 @dataclass

@@ -24,6 +24,8 @@ from simworld.episode import ActionSpec
 from simworld.nets.convnet import ConvNet, ConvNetConfig
 
 HELD_OUT_SHARE = 0.1
+# The last teacher's labels, which the drivers of a family share: {store: ((teacher, episodes), labels)}.
+_TAUGHT: dict[Path, tuple[tuple[str, int], NDArray[np.float32]]] = {}
 Progress = Callable[[str], Any]
 
 
@@ -35,6 +37,8 @@ class CloneConfig:
     behaviours    only episodes whose recorded policy's name starts with one of these; empty: all
     wrong_labels  share of labels replaced by actions drawn uniformly
     late_steps    labels are what the expert did so many steps before: a driver that reacts late
+    teacher       a scripted policy, e.g. "driving:cautious", that says what it would do at each recorded frame; its
+                  labels replace the recorded actions, so that any driving, crashes included, teaches recovery
     """
 
     episodes: int | None = None
@@ -49,6 +53,7 @@ class CloneConfig:
     weight_decay: float = 1e-2
     wrong_labels: float = 0.0
     late_steps: int = 0
+    teacher: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,7 +114,7 @@ def clone_family(
     config: CloneConfig | None = None,
     progress: Progress | None = None,
 ) -> list[CloneResult]:
-    """Train ten independent drivers, each from its own start and episodes, from hardly to fully trained.
+    """Train twelve independent drivers, each from its own start and episodes, from hardly to fully trained.
 
     They go to out/bc-01, out/bc-02 and so on; `config.steps` is what the best get. A folder that holds a driver of
     the same recipe is kept, so a family cut off half-way goes on where it stopped.
@@ -139,8 +144,10 @@ def _family(base: CloneConfig, seed: int) -> list[CloneConfig]:
         (20, 0.4, 0.4, 0),
         (12, 0.5, 0.0, 4),
         (25, 0.35, 0.0, 0),
-        (60, 0.6, 0.15, 0),
-        (100, 0.8, 0.0, 1),
+        (60, 0.4, 0.25, 0),
+        (60, 0.5, 0.0, 2),
+        (120, 0.5, 0.0, 0),
+        (400, 0.7, 0.0, 1),
         (None, 1.0, 0.0, 0),
     ]
     return [
@@ -201,7 +208,7 @@ def _lesson(store: EpisodeStore, config: CloneConfig) -> _Lesson:
     train, held_out = fitting[:-num_held_out], fitting[-num_held_out:]
     rng = np.random.default_rng([config.seed, 1])
     train = np.sort(rng.permutation(train)[: config.episodes])
-    labels = cache.actions
+    labels = cache.actions if config.teacher is None else _taught(store, config.teacher)
     if spec.action.kind == "continuous":
         labels = _camera_policies().to_unit(labels, spec.action)
     rows = _rows(cache, train)
@@ -219,6 +226,23 @@ def _lesson(store: EpisodeStore, config: CloneConfig) -> _Lesson:
         first_row_of=first_row_of,
         frames=config.frames,
     )
+
+
+def _taught(store: EpisodeStore, teacher: str) -> NDArray[np.float32]:
+    """What a scripted policy would do at every row of the store's cache, (F, a)."""
+    key = (teacher, len(store))
+    if store.path not in _TAUGHT or _TAUGHT[store.path][0] != key:
+        cache, spec = store.cache(), store.spec
+        if not spec.state_names:
+            raise ValueError(f"{store.path} holds no state, which the teacher {teacher!r} reads; leave teacher away")
+        make_policy = importlib.import_module("simworld.policies.registry").make_policy
+        policy = make_policy(teacher, spec.action, dt_s=spec.dt_s)
+        # Each frame is shown to a driver of its own, fresh from reset: what it says depends on the frame alone.
+        policy.reset(np.arange(len(cache.state), dtype=np.int64))
+        infos = [{"state": s, "actors": a} for s, a in zip(cache.state, cache.actors, strict=True)]
+        _TAUGHT.clear()
+        _TAUGHT[store.path] = key, policy.act({}, infos)
+    return _TAUGHT[store.path][1]
 
 
 def _behaves(store: EpisodeStore, index: int, behaviours: tuple[str, ...]) -> bool:

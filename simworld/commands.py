@@ -72,7 +72,7 @@ def clone(options: Options) -> None:
         EpisodeStore(options["data"]),
         options["out"],
         seed=options["seed"],
-        config=cloning.CloneConfig(steps=options["steps"]),
+        config=cloning.CloneConfig(steps=options["steps"], teacher=options["teacher"]),
         progress=say,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import threading
 import time
@@ -96,6 +97,8 @@ def _open(make_env: Callable[[], gymnasium.Env]) -> None:
     torch.set_num_threads(1)
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     _env = make_env()
+    # Before the graphics libraries take themselves down at the interpreter's exit.
+    multiprocessing.util.Finalize(None, _env.close, exitpriority=10)
 
 
 def _leave_with(parent: int) -> None:

@@ -77,13 +77,13 @@ def test_a_family_differs_and_goes_on_where_it_stopped(store, tmp_path):
     said = []
     config = replace(QUICK, steps=20)
     results = clone_family(store, tmp_path, seed=3, config=config, progress=said.append)
-    assert [r.name for r in results] == [f"bc-{i:02d}" for i in range(1, 11)] and len(said) == 10
-    assert len({(r.folder / "model.safetensors").read_bytes() for r in results}) == 10
+    assert [r.name for r in results] == [f"bc-{i:02d}" for i in range(1, 13)] and len(said) == 12
+    assert len({(r.folder / "model.safetensors").read_bytes() for r in results}) == 12
     stamps = [(r.folder / "model.safetensors").stat().st_mtime_ns for r in results]
     (results[4].folder / "clone.json").unlink()
     again = clone_family(store, tmp_path, seed=3, config=config)
     late = [(r.folder / "model.safetensors").stat().st_mtime_ns for r in again]
-    assert [a == b for a, b in zip(stamps, late, strict=True)] == [i != 4 for i in range(10)]
+    assert [a == b for a, b in zip(stamps, late, strict=True)] == [i != 4 for i in range(12)]
     assert [r.action_error for r in again] == [r.action_error for r in results]
 
 
@@ -101,3 +101,37 @@ def test_bad_requests_are_explained(store, tmp_path):
         CloneConfig(episodes=0)
     with pytest.raises(ValueError, match="wrong_labels"):
         CloneConfig(wrong_labels=2.0)
+
+
+def test_a_teacher_relabels_every_frame(tmp_path, monkeypatch):
+    class Teacher:
+        def reset(self, seeds):
+            self.num = len(seeds)
+
+        def act(self, observation, infos):
+            assert len(infos) == self.num
+            return np.stack([i["state"][:1] for i in infos]).repeat(2, axis=1)
+
+    monkeypatch.setattr("simworld.policies.registry.make_policy", lambda name, action, dt_s: Teacher())
+    spec = EpisodeSpec("bar", {"front": (16, 16)}, ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)), (), 0.1, ("x",), ("1",))
+    store = EpisodeStore.create(tmp_path / "store", spec)
+    for i in range(3):
+        state = np.linspace(-1, 1, 21, dtype=np.float32)[:, None]
+        frames = np.clip(128 + 100 * state, 0, 255).astype(np.uint8)[:, :, None, None] * np.ones((16, 16, 3), np.uint8)
+        store.append(
+            Episode(
+                frames={"front": frames},
+                actions=np.zeros((20, 2), np.float32),
+                reward=np.zeros(20, np.float32),
+                terminated=np.zeros(20, bool),
+                outcomes={},
+                state=state,
+                actors=np.zeros((21, 0, 9), np.float32),
+                provenance={"seed": i},
+            )
+        )
+    store.flush()
+    result = clone(store, tmp_path / "taught", config=replace(QUICK, teacher="driving:expert"))
+    assert result.still_error > 0.2 and result.action_error < 0.5 * result.still_error
+    with pytest.raises(ValueError, match="holds no state"):
+        clone(bar_store(tmp_path / "bars"), tmp_path / "no", config=replace(QUICK, teacher="driving:expert"))

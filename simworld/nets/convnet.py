@@ -66,9 +66,10 @@ class ConvNet(nn.Module):
         # bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
         grey = frames_bkhwc.bfloat16()
         newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=PATCH, q=PATCH)
-        x = self.newest(newest.to(self.newest.weight.dtype))
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else self.newest.weight.dtype
+        x = self.newest(newest.to(dtype))
         if self.changes is None:
             return x
         # Doubled against the frame: that brings the edges of moving things to the scale of the picture.
         steps = rearrange((grey[:, 1:] - grey[:, :-1]) / 64, "b k (h p) (w q) c -> b h w (k p q c)", p=PATCH, q=PATCH)
-        return x + self.changes(steps.to(self.changes.weight.dtype))
+        return x + self.changes(steps.to(dtype))
