@@ -117,13 +117,16 @@ class WorldModel(nn.Module, ABC, Generic[StateT]):
 
 @dataclass(frozen=True)
 class LatentConfig:
-    """`sample_steps`: network passes per frame; `outcome_weight`: of the heads' losses beside the frame's."""
+    """`sample_steps`: network passes per frame; `outcome_weight`: of the heads' losses beside the frame's.
+
+    At 0.1 the heads' gradient on the network is several times the frame's, and it stops learning motion.
+    """
 
     codec: CodecConfig = field(default_factory=CodecConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     sample_steps: int = 1
-    outcome_weight: float = 0.1
+    outcome_weight: float = 0.015
 
     def __post_init__(self) -> None:
         if self.sample_steps < 1:

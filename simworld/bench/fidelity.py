@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simworld.bench.control import shuffled_actions, steering
 from simworld.bench.films import FidelityConfig, draw_films, fit_state_probe, imagine, score, table
 from simworld.checkpoint import load_world_model
 from simworld.data.cache import FrameCache
@@ -18,11 +19,9 @@ from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
 from simworld.data.windows import Batch
 from simworld.metrics.video import copy_last
-from simworld.model.noise import NoiseStream
-from simworld.phases import targets_of
 from simworld.report.film import write_png
 from simworld.train import TrainConfig, train
-from simworld.world_model import LatentWorldModel, WorldModel
+from simworld.world_model import WorldModel
 
 
 def bench_fidelity(
@@ -38,6 +37,7 @@ def bench_fidelity(
 ) -> dict[str, Any]:
     """Write ``out/report.json`` with `fidelity`; returns its content.
 
+    "simworld_told" are the films of a model that is also given where the other actors will be.
     With `budget_min` the default model and the reference are trained from scratch, one after the other, for the
     same processor time on `data`; with `checkpoint` given weights are scored, the reference only if `out` has one.
     """
@@ -51,9 +51,9 @@ def bench_fidelity(
     scores: dict[str, list[dict[str, dict[int, float]]]] = {}
     for seed in config.seeds:
         batch = draw_films(cache, config, seed)
-        for name, model in models.items():
+        for name, model in _runs(models, batch):
             report(f"seed {seed}: imagining {config.films} films with {name}")
-            imagined = imagine(model, batch, config.context)
+            imagined = imagine(model, batch, config.context, told=name.endswith("_told"))
             scores.setdefault(name, []).append(score(batch, imagined, probe, columns, config))
             if seed == config.seeds[0]:
                 _write_strips(out / f"films_{name}.png", batch, imagined, config.context)
@@ -62,11 +62,18 @@ def bench_fidelity(
     fidelity = table(scores) | {
         "films": config.films * len(config.seeds),
         "probe": None if probe is None or probe.fit is None else dataclasses.asdict(probe.fit),
-        "action_shuffle_ratio": action_shuffle_ratio(models["simworld"], cache, config),
+        **shuffled_actions(models["simworld"], cache, config),
+        "steering": steering(models["simworld"], cache, EpisodeStore(data).cache(), config),
         "budget_cpu_min": budget_min,
     }
     write_json(out / "report.json", {"fidelity": fidelity})
     return {"fidelity": fidelity}
+
+
+def _runs(models: dict[str, WorldModel[Any]], batch: Batch) -> list[tuple[str, WorldModel[Any]]]:
+    """Every model, and beside it the same one told of the actors, if it can be."""
+    told = [(f"{name}_told", model) for name, model in models.items() if model.max_actors and batch.actors.shape[2]]
+    return [*models.items(), *told]
 
 
 def _models(
@@ -89,30 +96,6 @@ def _models(
             recipe = dataclasses.replace(config, model=kind, budget_min=budget_min)
             folders[name] = train(recipe, data=data, out=out / name, report=report)
     return {name: load_world_model(folder, dtype=torch.bfloat16) for name, folder in folders.items()}
-
-
-@torch.no_grad()
-def action_shuffle_ratio(model: WorldModel[Any], cache: FrameCache, config: FidelityConfig) -> dict[str, float] | None:
-    """How much the frame error grows when films get each other's actions: of one step, and at 10 imagined frames."""
-    if not isinstance(model, LatentWorldModel):
-        return None
-    batch = draw_films(cache, config, seed=101)
-    shuffled = dataclasses.replace(batch, actions=batch.actions.roll(1, dims=0))
-    errors = {}
-    for name, given in (("true", batch), ("shuffled", shuffled)):
-        noise = NoiseStream(torch.arange(config.films), torch.zeros(config.films, dtype=torch.int64))
-        latents = model.encode({c: f[:, :17] for c, f in given.frames.items()})
-        cut = targets_of(given, torch.device("cpu")).steps(slice(16))
-        with torch.autocast("cpu", torch.bfloat16):
-            one = float(model.loss(latents, given.actions[:, :16], cut, noise)["frame"])
-        far = imagine(
-            model, dataclasses.replace(given, actions=given.actions[:, : config.context + 10]), config.context
-        )
-        camera = next(iter(far))
-        real = batch.frames[camera][:, config.context + 10].numpy().astype(np.float32)
-        errors[name] = one, float(np.square(real - far[camera][:, -1]).mean())
-    ratios = [b / a for a, b in zip(errors["true"], errors["shuffled"], strict=True)]
-    return {"one_step_loss": round(ratios[0], 3), "frame_10_error": round(ratios[1], 3)}
 
 
 def _write_strips(path: Path, batch: Batch, imagined: dict[str, NDArray[np.uint8]], context: int) -> None:

@@ -38,15 +38,23 @@ def draw_films(cache: FrameCache, config: FidelityConfig, seed: int) -> Batch:
     return sampler.gather(sampler.rows(0))
 
 
-def imagine(model: WorldModel[Any], batch: Batch, context: int) -> dict[str, NDArray[np.uint8]]:
-    """Frames {camera: (b, t - context, h, w, 3)} that the model sees coming, given the true actions."""
+def imagine(
+    model: WorldModel[Any], batch: Batch, context: int, *, told: bool = False
+) -> dict[str, NDArray[np.uint8]]:
+    """Frames {camera: (b, t - context, h, w, 3)} that the model sees coming, given the true actions.
+
+    `told`: the model is also given where the other actors will be.
+    """
     seed = torch.arange(len(batch.actions))
     state = model.start(
-        {c: f[:, : context + 1] for c, f in batch.frames.items()}, batch.actions[:, :context], seed=seed
+        {c: f[:, : context + 1] for c, f in batch.frames.items()},
+        batch.actions[:, :context],
+        seed=seed,
+        actors=batch.actors[:, 1 : context + 1] if told else None,
     )
     frames: dict[str, list[Tensor]] = {c: [] for c in batch.frames}
     for t in range(context, batch.actions.shape[1]):
-        state, prediction = model.step(state, batch.actions[:, t])
+        state, prediction = model.step(state, batch.actions[:, t], batch.actors[:, t + 1] if told else None)
         for camera, frame in prediction.frames.items():
             frames[camera].append(frame)
     return {c: torch.stack(f, dim=1).numpy() for c, f in frames.items()}

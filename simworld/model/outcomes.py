@@ -158,7 +158,8 @@ class OutcomeHeads(nn.Module):
         losses = {
             "reward": F.smooth_l1_loss(raw["reward"][..., 0], reward),
             "terminated": F.binary_cross_entropy_with_logits(raw["terminated"][..., 0], targets.terminated.float()),
-            "error": F.smooth_l1_loss(raw["error"][..., 0], log_error),
+            # expecting the error must not change what is expected: this head alone learns from it
+            "error": F.smooth_l1_loss(self.raw(features.detach())["error"][..., 0], log_error),
         }
         if self.sizes["state"]:
             losses["state"] = F.smooth_l1_loss(raw["state"], (targets.state - self.state_mean) / self.state_std)

@@ -1,0 +1,65 @@
+"""Do actions matter? Films with each other's actions, and films steered left and right from one start."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from simworld.bench.films import PROBE_FRAMES, FidelityConfig, draw_films, fit_state_probe, imagine
+from simworld.data.cache import FrameCache
+from simworld.model.noise import NoiseStream
+from simworld.phases import targets_of
+from simworld.world_model import LatentWorldModel, WorldModel
+
+TURN_STATE = "yaw_rate_radps"  # the state that steering moves
+SWING, STEERED_STEPS = 0.5, 10
+
+
+@torch.no_grad()
+def shuffled_actions(model: WorldModel[Any], cache: FrameCache, config: FidelityConfig) -> dict[str, float]:
+    """How many times larger the error is when films get each other's actions: `action_shuffle_ratio` for the training
+    loss of one step, `action_shuffle_ratio_10` for the pixels 10 imagined frames ahead."""
+    batch = draw_films(cache, dataclasses.replace(config, films=64), seed=101)
+    shuffled = dataclasses.replace(batch, actions=batch.actions.roll(1, dims=0))
+    k, camera = config.context, next(iter(batch.frames))
+    real = batch.frames[camera][:, k + 10].numpy().astype(np.float32)
+    losses, pixels = [], []
+    for given in (batch, shuffled):
+        if isinstance(model, LatentWorldModel):
+            noise = NoiseStream(torch.arange(len(given.actions)), torch.zeros(len(given.actions), dtype=torch.int64))
+            latents = model.encode({c: f[:, :17] for c, f in given.frames.items()})
+            cut = targets_of(given, torch.device("cpu")).steps(slice(16))
+            with torch.autocast("cpu", torch.bfloat16):
+                losses.append(float(model.loss(latents, given.actions[:, :16], cut, noise)["frame"]))
+        far = imagine(model, dataclasses.replace(given, actions=given.actions[:, : k + 10]), k)
+        pixels.append(float(np.square(real - far[camera][:, -1]).mean()))
+    out = {"action_shuffle_ratio_10": round(pixels[1] / pixels[0], 3)}
+    return out | ({"action_shuffle_ratio": round(losses[1] / losses[0], 3)} if losses else {})
+
+
+def steering(
+    model: WorldModel[Any], cache: FrameCache, train: FrameCache, config: FidelityConfig
+) -> dict[str, float] | None:
+    """Share of starts from which a probe tells the film steered left from the one steered right.
+
+    Both films share their noise; the first action entry swings by SWING to either side for a second, the others stay.
+    None where the state has no yaw rate.
+    """
+    if TURN_STATE not in cache.spec.state_names:
+        return None
+    probe = fit_state_probe(train, [TURN_STATE], config)
+    batch = draw_films(cache, config, seed=202)
+    k, camera = config.context, next(iter(batch.frames))
+    turned = []
+    for side in (SWING, -SWING):
+        actions = batch.actions[:, : k + STEERED_STEPS].clone()
+        actions[:, k:] = batch.actions[:, k : k + 1]
+        actions[:, k:, 0] = side
+        film = imagine(model, dataclasses.replace(batch, actions=actions), k)[camera]
+        turned.append(probe.predict(film[:, -PROBE_FRAMES:])[:, 0])
+    moving = batch.state[:, k, cache.spec.state_names.index("speed_mps")].numpy() > 2.0
+    told = (turned[0] > turned[1])[moving]
+    return {"told_apart": round(float(told.mean()), 3), "starts": int(moving.sum())}
