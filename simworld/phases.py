@@ -151,10 +151,13 @@ class DynamicsPhase:
         self.modules: dict[str, nn.Module] = {"dynamics": model.dynamics, "heads": model.heads}
         self.sampler = shared_sampler(cache, config, config.window, seed, run)
 
-    def window(self, step: int) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets, Tensor]:
+    def window(
+        self, step: int, sampler: WindowSampler | None = None
+    ) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets, Tensor]:
         """Latents {camera: float32 (b, t+1, c, h, w)}, actions (b, t, a), targets and actors (b, t, n, 9) of a step."""
-        rows = self.sampler.rows(step)
-        batch = self.sampler.gather(rows)
+        sampler = sampler or self.sampler
+        rows = sampler.rows(step)
+        batch = sampler.gather(rows)
         at = rows[:, None] + np.arange(self.config.window + 1)
         device = self.run.device
         latents = {k: torch.from_numpy(z[at]).to(device).float() for k, z in self.latents.items()}
@@ -166,15 +169,74 @@ class DynamicsPhase:
         noise = stream(self.seed, step, self.sampler, self.run.device)
         return self.model.loss(latents, actions, targets, noise, actors=actors, unroll=unroll)
 
+    def whole_sampler(self, seed: int, event_fraction: float) -> WindowSampler:
+        """Whole batches, the same ones on every rank."""
+        cache, config = self.sampler.cache, self.config
+        return WindowSampler(cache, steps=config.window, batch=config.batch, seed=seed, event_fraction=event_fraction)
+
     @torch.no_grad()
     def finish(self) -> None:
         """Calibrate trust on windows of the training data."""
         features = []
+        sampler = self.whole_sampler(self.seed + 1, self.config.event_fraction)
         for step in range(4):
-            latents, actions, _, _ = self.window(step)
-            noise = stream(self.seed + 1, step, self.sampler, self.run.device)
+            latents, actions, _, _ = self.window(step, sampler)
+            noise = stream(self.seed + 1, step, sampler, self.run.device)
             features.append(self.model.registers(latents, actions, noise))
         self.model.heads.calibrate_trust(torch.cat(features))
+
+
+class HeadsPhase:
+    """The heads alone, at the end, on features of many windows seen through the finished dynamics.
+
+    A pass over the heads costs next to nothing beside one over the dynamics, so they learn here what the few steps
+    taken together could not teach them.
+    """
+
+    name = "heads"
+
+    def __init__(self, dynamics: DynamicsPhase, config: PhaseConfig, optim: OptimConfig, num_windows: int) -> None:
+        self.dynamics, self.config, self.optim, self.steps = dynamics, config, optim, config.steps
+        self.model, self.run, self.seed = dynamics.model, dynamics.run, dynamics.seed
+        self.modules: dict[str, nn.Module] = {"heads": self.model.heads}
+        self.num_windows = num_windows
+        self._seen: tuple[Tensor, Tensor, OutcomeTargets] | None = None
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        features, log_error, targets = self._seen = self._seen or self._look()
+        picks = np.random.default_rng([self.seed, step]).integers(0, len(features), self.config.batch)
+        pick = torch.from_numpy(picks[self.run.rank :: self.run.world]).to(features.device)
+        losses = self.model.heads.loss(features[pick].float(), targets.map(lambda x: x[pick]), log_error[pick])
+        return {"loss": torch.stack(list(losses.values())).sum()} | losses
+
+    def finish(self) -> None:
+        self.dynamics.finish()
+
+    def _look(self) -> tuple[Tensor, Tensor, OutcomeTargets]:
+        """Features float16 (n, t, d), log errors (n, t) and targets of all windows, the same on every rank.
+
+        Some are told of the actors and some see their own output as their past, in turns, as in imagination.
+        """
+        features: list[Tensor] = []
+        errors: list[Tensor] = []
+        targets: list[OutcomeTargets] = []
+        sampler, batch = (
+            self.dynamics.whole_sampler(self.seed + 2, self.config.event_fraction),
+            self.dynamics.config.batch,
+        )
+        for step in range(-(-self.num_windows // batch)):
+            latents, actions, target, actors = self.dynamics.window(step, sampler)
+            noise = stream(self.seed + 2, step, sampler, self.run.device)
+            told = actors if step % 4 == 3 else None
+            with torch.autocast(
+                self.run.device.type, self.run.autocast or torch.bfloat16, enabled=self.run.autocast is not None
+            ):
+                seen, error = self.model.foresee(latents, actions, noise, actors=told, unroll=step % 3)
+            features.append(seen.half())
+            errors.append(error.float().clamp(min=1e-6).log())
+            targets.append(target)
+        joined = targets[0].map(lambda *parts: torch.cat(parts), *targets[1:])
+        return torch.cat(features), torch.cat(errors), joined
 
 
 class ReferencePhase:

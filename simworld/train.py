@@ -23,7 +23,7 @@ from simworld.fit import Run, fit, processor_s
 from simworld.memory import keep_freed_memory
 from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
-from simworld.phases import CodecPhase, DynamicsPhase, PhaseConfig, ReferencePhase, encode_all
+from simworld.phases import CodecPhase, DynamicsPhase, HeadsPhase, PhaseConfig, ReferencePhase, encode_all
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
 from simworld.start_films import StartFilms
 from simworld.world_model import LatentConfig, LatentWorldModel, WorldModel
@@ -35,7 +35,8 @@ NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
 class TrainConfig:
     """All of a training run but its data.
 
-    `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec. `init` is a
+    `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec; the heads' own
+    phase on `head_windows` windows comes after them (heads.steps=0: leave it out). `init` is a
     checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW, at a larger rate and
     in smaller batches than published, chosen without a trial for the few steps that a CPU affords.
     """
@@ -47,6 +48,9 @@ class TrainConfig:
     codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1.5e-3, ema=0.995))
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
+    heads: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64))
+    heads_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))
+    head_windows: int = 3000
     reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
     reference_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=3e-4, warmup_steps=100))
     seed: int = 0
@@ -143,7 +147,12 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
     left_s = None if budget_s is None else budget_s - sum(cpu_s.values())
     cpu_s["dynamics"] = fit(dynamics, run, budget_s=left_s)
-    dynamics.finish()
+    if config.heads.steps:
+        heads = HeadsPhase(dynamics, config.heads, config.heads_optim, config.head_windows)
+        cpu_s["heads"] = fit(heads, run)
+        heads.finish()
+    else:
+        dynamics.finish()
     return cpu_s
 
 

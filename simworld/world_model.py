@@ -169,9 +169,7 @@ class LatentWorldModel(WorldModel[LatentState]):
             action_size=encoded_size(spec.action),
         )
         width = config.dynamics.registers * config.dynamics.transformer.width
-        self.heads = OutcomeHeads(
-            config.heads, spec.outcomes, features=width, num_state=len(spec.state_names)
-        )
+        self.heads = OutcomeHeads(config.heads, spec.outcomes, features=width, num_state=len(spec.state_names))
 
     @property
     def max_actors(self) -> int:
@@ -228,7 +226,9 @@ class LatentWorldModel(WorldModel[LatentState]):
             with torch.no_grad():
                 drawn = draw_noise({k: z[:, 1:] for k, z in latents.items()}, noise)
                 clear = torch.zeros_like(levels.level)
-                own = self.dynamics(drawn, past_frames(seen, self.config.dynamics.num_past), encoded, clear, clear, actors=actors)
+                own = self.dynamics(
+                    drawn, past_frames(seen, self.config.dynamics.num_past), encoded, clear, clear, actors=actors
+                )
             seen = {k: torch.cat([z[:, :1], self.codec.clamp(own.clean[k])], dim=1) for k, z in latents.items()}
             levels = levels._replace(history=clear)
         clean = {k: z[:, 1:] for k, z in latents.items()}
@@ -241,13 +241,31 @@ class LatentWorldModel(WorldModel[LatentState]):
         return {"loss": total, "frame": errors.mean()} | losses
 
     @torch.no_grad()
+    def foresee(
+        self,
+        latents: Latents,
+        actions: Tensor,
+        noise: NoiseStream,
+        *,
+        actors: Tensor | None = None,
+        unroll: int = 0,
+    ) -> tuple[Tensor, Tensor]:
+        """What the heads read, (b, t, d), when frames 1 to t are predicted from noise alone, and the squared error
+        (b, t) of those frames; `actors` and `unroll` as in `loss`."""
+        clean, seen = {k: z[:, 1:] for k, z in latents.items()}, latents
+        level = torch.zeros(actions.shape[:2], device=actions.device)
+        actors = self.check_actors(actors, tuple(actions.shape[:2])) if self.max_actors else None
+        for i in range(unroll + 1):
+            past = past_frames(seen, self.config.dynamics.num_past)
+            out = self._denoise(draw_noise(clean, noise), past, actions, level, None, actors=actors)
+            if i < unroll:
+                seen = {k: torch.cat([z[:, :1], self.codec.clamp(out.clean[k])], dim=1) for k, z in latents.items()}
+        errors = [(out.clean[k] - z).square().mean(dim=(2, 3, 4)) for k, z in clean.items()]
+        return out.registers, torch.stack(errors).mean(0)
+
     def registers(self, latents: Latents, actions: Tensor, noise: NoiseStream) -> Tensor:
         """Features (b, t, d) that the heads read when frames 1 to t are predicted from noise alone."""
-        drawn = draw_noise({k: z[:, 1:] for k, z in latents.items()}, noise)
-        past = past_frames(latents, self.config.dynamics.num_past)
-        return self._denoise(
-            drawn, past, actions, torch.zeros(actions.shape[:2], device=actions.device), None
-        ).registers
+        return self.foresee(latents, actions, noise)[0]
 
     @torch.no_grad()
     def start(
@@ -270,9 +288,7 @@ class LatentWorldModel(WorldModel[LatentState]):
         return LatentState(past=last, cache=cache, seed=seed, step=step + 1)
 
     @torch.no_grad()
-    def step(
-        self, state: LatentState, action: Tensor, actors: Tensor | None = None
-    ) -> tuple[LatentState, Prediction]:
+    def step(self, state: LatentState, action: Tensor, actors: Tensor | None = None) -> tuple[LatentState, Prediction]:
         actors = self.check_actors(actors, (len(action),))
         told = None if actors is None else actors[:, None]
         num_passes = self.config.sample_steps

@@ -36,7 +36,7 @@ SPEC = EpisodeSpec("tiny", {"front": (16, 24), "rear": (8, 16)}, STEER, OUTCOMES
 TRANSFORMER = TransformerConfig(width=16, layers=2, heads=2, mlp_ratio=2, temporal_every=2, window=WINDOW)
 PIXELS = LatentConfig(
     codec=CodecConfig(kind="pixels"),
-    dynamics=DynamicsConfig(transformer=TRANSFORMER, registers=2),
+    dynamics=DynamicsConfig(transformer=TRANSFORMER, registers=2, max_actors=2),
     heads=HeadsConfig(horizon=4, width=8),
 )
 CONV = dataclasses.replace(PIXELS, codec=CodecConfig(channels=4, widths=(4, 4, 8)))
@@ -45,6 +45,8 @@ TRAIN = TrainConfig(
     codec=PhaseConfig(steps=4, batch=4),
     dynamics=PhaseConfig(steps=6, batch=4, window=6),
     dynamics_optim=OptimConfig(warmup_steps=1),
+    heads=PhaseConfig(steps=3, batch=4),
+    head_windows=8,
     precision="float32",
 )
 
@@ -72,8 +74,16 @@ def episode_of(seed: int, steps: int, spec: EpisodeSpec = SPEC) -> Episode:
             "speed": rng.uniform(0, 30, steps).astype(np.float32),
         },
         state=np.zeros((steps + 1, 0), np.float32),
-        actors=np.full((steps + 1, 0, 9), np.nan, np.float32),
+        actors=_actors(rng, steps + 1),
     )
+
+
+def _actors(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """One actor that is always there and one that never is."""
+    rows = rng.normal(size=(frames, 2, 9)).astype(np.float32)
+    rows[..., 0], rows[..., 6:] = rng.integers(0, 8), np.abs(rows[..., 6:])
+    rows[:, 1] = np.nan
+    return rows
 
 
 def write_store(path: Path, spec: EpisodeSpec = SPEC) -> Path:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from simworld.bench.control import shuffled_actions, steering
 from simworld.bench.films import FidelityConfig, draw_films, fit_state_probe, imagine, score, table
 from simworld.checkpoint import load_world_model
-from simworld.data.cache import FrameCache
 from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
 from simworld.data.windows import Batch
@@ -93,7 +92,9 @@ def _models(
             folders["reference"] = out / "reference/model"
     else:
         for name, kind in (("simworld", config.model), ("reference", "unet")):
-            recipe = dataclasses.replace(config, model=kind, budget_min=budget_min)
+            # the heads' own phase changes no frame
+            heads = dataclasses.replace(config.heads, steps=0)
+            recipe = dataclasses.replace(config, model=kind, budget_min=budget_min, heads=heads)
             folders[name] = train(recipe, data=data, out=out / name, report=report)
     return {name: load_world_model(folder, dtype=torch.bfloat16) for name, folder in folders.items()}
 

@@ -38,9 +38,7 @@ def draw_films(cache: FrameCache, config: FidelityConfig, seed: int) -> Batch:
     return sampler.gather(sampler.rows(0))
 
 
-def imagine(
-    model: WorldModel[Any], batch: Batch, context: int, *, told: bool = False
-) -> dict[str, NDArray[np.uint8]]:
+def imagine(model: WorldModel[Any], batch: Batch, context: int, *, told: bool = False) -> dict[str, NDArray[np.uint8]]:
     """Frames {camera: (b, t - context, h, w, 3)} that the model sees coming, given the true actions.
 
     `told`: the model is also given where the other actors will be.

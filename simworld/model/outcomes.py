@@ -7,8 +7,9 @@ are quantiles and categories are logits, of the next such event within the horiz
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,19 +43,18 @@ class OutcomeTargets(NamedTuple):
 
     def steps(self, part: slice) -> OutcomeTargets:
         """Only some steps of every window."""
+        return self.map(lambda x: x[:, part])
 
-        def cut(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: value[:, part] for name, value in tensors.items()}
+    def map(self, change: Callable[..., Tensor], *others: OutcomeTargets) -> OutcomeTargets:
+        """`change` applied to every tensor, and to its twins in `others`."""
 
-        return OutcomeTargets(
-            self.reward[:, part],
-            self.terminated[:, part],
-            cut(self.outcomes),
-            cut(self.steps_to_event),
-            self.steps_left[:, part],
-            cut(self.value_at_event),
-            self.state[:, part],
-        )
+        def each(name: str) -> Any:
+            value, twins = getattr(self, name), [getattr(o, name) for o in others]
+            if isinstance(value, Tensor):
+                return change(value, *twins)
+            return {k: change(v, *(twin[k] for twin in twins)) for k, v in value.items()}
+
+        return OutcomeTargets(*(each(name) for name in self._fields))
 
 
 class OutcomePrediction(NamedTuple):

@@ -17,9 +17,9 @@ CONFIG = FidelityConfig(films=2, seeds=(0, 1), context=8, horizons=(1, 10), prob
 
 
 def test_report(checkpoint, store, tmp_path, strict):
-    found = bench_fidelity(
-        data=store, heldout=store, out=tmp_path, checkpoint=checkpoint, config=CONFIG, report=str
-    )["fidelity"]
+    found = bench_fidelity(data=store, heldout=store, out=tmp_path, checkpoint=checkpoint, config=CONFIG, report=str)[
+        "fidelity"
+    ]
     assert strict(tmp_path / "report.json") == {"fidelity": found}
     assert set(found["psnr"]) == {"simworld", "copy_last"}, "nobody is on record, so nobody can be told of"
     assert set(found["psnr"]["simworld"]) == {"1", "10"}
