@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,15 +17,19 @@ from torch import Tensor, nn
 
 from simworld.checkpoint import load_training_state, save_training_state
 from simworld.optim import Average, OptimConfig, build_optimizers, rate
+from simworld.sharding import Sharding, average_gradients, divided, mean_over_ranks, part_of, whole
 
 
 class Phase(Protocol):
-    """A stage of training: what is trained, for how long, and the loss of a step as a pure function of it."""
+    """A stage of training: which parts of a model, for how long, and the loss of a step as a pure function of it."""
 
     name: str
-    modules: dict[str, nn.Module]
+    parts: tuple[str, ...]
     optim: OptimConfig
     steps: int
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         """Losses by name, the one to minimise under "loss"."""
@@ -33,7 +38,10 @@ class Phase(Protocol):
 
 @dataclass
 class Run:
-    """Where and how training runs: folder, device, precision, ranks, and who hears of it."""
+    """Where and how training runs: folder, device, precision, ranks, and who hears of it.
+
+    `sharding` says what each rank holds: all parameters (replicated), or a part of each (fsdp).
+    """
 
     folder: Path
     device: torch.device
@@ -42,6 +50,7 @@ class Run:
     report: Callable[[str], None] = print
     on_metrics: Callable[[dict[str, float]], None] | None = None
     stop_after: int | None = None  # steps in this process, to test resuming
+    sharding: Sharding = "replicated"
 
     @property
     def rank(self) -> int:
@@ -60,21 +69,34 @@ class Interrupted(Exception):
     """Training stopped on purpose before its end; its state is saved."""
 
 
-def fit(phase: Phase, run: Run, *, budget_s: float | None = None) -> float:
-    """Train `phase` to its last step and leave averaged weights in its modules.
+def fit(
+    phase: Phase,
+    run: Run,
+    *,
+    budget_s: float | None = None,
+    marks: Sequence[float] = (),
+    at_mark: Callable[[int, float], None] | None = None,
+) -> float:
+    """Train `phase` to its last step and leave averaged weights in its parts.
 
-    The state is saved in ``folder/<phase>.safetensors`` and picked up again from there. With `budget_s` the
-    phase ends when that much processor time is used, however few its steps. Returns processor seconds used.
+    The state is saved whole in ``folder/<phase>.safetensors`` and picked up again from there, by as many ranks as
+    there are then. With `budget_s` the phase ends when that much processor time is used, however few its steps.
+    Once the share `marks[i]` is done, `at_mark(steps, marks[i])` sees the averaged weights, at no charge. Returns
+    processor seconds used.
     """
-    fitting = _Fitting(phase, run, budget_s)
-    fitting.resume()
-    while fitting.progress() < 1:
-        fitting.step()
-        if run.stop_after is not None and fitting.steps_here >= run.stop_after:
-            fitting.save()
-            raise Interrupted(f"stopped after {run.stop_after} steps")
-    fitting.save()
-    fitting.adopt_average()
+    with divided(phase.model, phase.parts, run.sharding, run.device):
+        fitting = _Fitting(phase, run, budget_s)
+        fitting.resume()
+        left = sorted(marks)
+        while fitting.progress() < 1:
+            fitting.step()
+            while at_mark and left and fitting.progress() >= left[0]:
+                fitting.show_average(at_mark, left.pop(0))
+            if run.stop_after is not None and fitting.steps_here >= run.stop_after:
+                fitting.save()
+                raise Interrupted(f"stopped after {run.stop_after} steps")
+        fitting.save()
+        fitting.adopt_average()
     return fitting.cpu_s
 
 
@@ -83,9 +105,10 @@ class _Fitting:
 
     def __init__(self, phase: Phase, run: Run, budget_s: float | None) -> None:
         self.phase, self.run, self.budget_s = phase, run, budget_s
-        self.named = {f"{r}.{n}": p for r, m in phase.modules.items() for n, p in m.named_parameters()}
+        modules = {name: phase.model.get_submodule(name) for name in phase.parts}
+        self.named = {f"{r}.{n}": p for r, m in modules.items() for n, p in m.named_parameters()}
         self.parameters = list(self.named.values())
-        self.optimizers = build_optimizers(phase.optim, phase.modules)
+        self.optimizers = build_optimizers(phase.optim, modules)
         self.average = Average(self.parameters, phase.optim.ema)
         self.path = run.folder / f"{phase.name}.safetensors"
         self.num_steps, self.steps_here, self.cpu_s = 0, 0, 0.0
@@ -105,7 +128,7 @@ class _Fitting:
         ):
             losses = self.phase.loss(self.num_steps, done)
         losses["loss"].backward()
-        _share_gradients(self.parameters, self.run.world)
+        average_gradients(self.parameters, self.run.world)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.phase.optim.clip)
         factor = rate(self.phase.optim, self.num_steps, done)
         for optimizer in self.optimizers:
@@ -116,50 +139,61 @@ class _Fitting:
         self.average.update(self.parameters, self.num_steps)
         self.num_steps += 1
         self.steps_here += 1
-        now = processor_s()
-        self.cpu_s, self.mark_s = self.cpu_s + _mean_over_ranks(now - self.mark_s, self.run.world), now
-        self._tell(losses)
+        self._account(losses)
 
-    def _tell(self, losses: dict[str, Tensor]) -> None:
-        """Log about every 5 s and save about every `save_every_s`; neither touches the training itself."""
-        now = time.monotonic()
-        if self.run.rank or (now - self.told_s < 5 and self.progress() < 1):
-            return
-        self.told_s = now
-        numbers = {name: round(float(value.detach()), 5) for name, value in losses.items()}
-        if not torch.isfinite(losses["loss"]):
+    def _account(self, losses: dict[str, Tensor]) -> None:
+        """Log about every 5 s and save about every `save_every_s`; neither touches the training itself.
+
+        Time used, losses and whether to save are agreed on by all ranks, since saving what is split takes them all.
+        """
+        now, now_s = processor_s(), time.monotonic()
+        want_save = self.run.rank == 0 and now_s - self.saved_s > self.run.save_every_s
+        used_s, save, *means = mean_over_ranks([now - self.mark_s, want_save, *losses.values()], self.run.device)
+        self.cpu_s, self.mark_s = self.cpu_s + used_s, now
+        numbers = {name: round(value, 5) for name, value in zip(losses, means, strict=True)}
+        if not math.isfinite(numbers["loss"]):
             raise ValueError(f"the loss of {self.phase.name} is {numbers['loss']} at step {self.num_steps}; lower lr")
+        if self.run.rank == 0 and (now_s - self.told_s >= 5 or self.progress() >= 1):
+            self.told_s = now_s
+            self._tell(numbers, now_s)
+        if save:
+            self.save()
+            self.saved_s = time.monotonic()
+
+    def _tell(self, numbers: Mapping[str, float], now_s: float) -> None:
         row: dict[str, Any] = {
             "phase": self.phase.name,
             "step": self.num_steps,
             "cpu_s": round(self.cpu_s, 1),
-        } | numbers
+        } | dict(numbers)
         with open(self.run.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
-        left_s = (now - self.started_s) / max(self.steps_here, 1) * self.steps_left()
+        left_s = (now_s - self.started_s) / max(self.steps_here, 1) * self.steps_left()
         self.run.report(
             f"{self.phase.name}: step {self.num_steps}, loss {numbers['loss']:.4f}, "
             f"{100 * min(1.0, self.progress()):.0f} %, {left_s / 60:.1f} min left"
         )
         if self.run.on_metrics:
             self.run.on_metrics({k: v for k, v in row.items() if not isinstance(v, str)})
-        if now - self.saved_s > self.run.save_every_s:
-            self.save()
-            self.saved_s = time.monotonic()
 
     def steps_left(self) -> float:
         done = self.progress()
         return self.num_steps * (1 - done) / max(done, 1e-9) if self.budget_s else self.phase.steps - self.num_steps
 
     def save(self) -> None:
-        """Write the whole state, from rank 0 (all ranks hold the same)."""
+        """Write the whole state, from rank 0; what is split is gathered by all ranks, one tensor after the other."""
+        tensors: dict[str, Tensor] = {f"weight/{n}": p for n, p in self.named.items()}
+        tensors |= {f"average/{n}": v for n, v in zip(self.named, self.average.values, strict=True)}
+        for i, optimizer in enumerate(self.optimizers):
+            for j, entry in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{i}/{j}/{key}": value for key, value in entry.items()}
+        gathered: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            full = whole(tensor)
+            if self.run.rank == 0:
+                gathered[name] = full.detach().cpu()
         if self.run.rank == 0:
-            tensors: dict[str, Tensor] = {f"weight/{n}": p for n, p in self.named.items()}
-            tensors |= {f"average/{n}": v for n, v in zip(self.named, self.average.values, strict=True)}
-            for i, optimizer in enumerate(self.optimizers):
-                for j, entry in optimizer.state_dict()["state"].items():
-                    tensors |= {f"optimizer/{i}/{j}/{key}": value for key, value in entry.items()}
-            save_training_state(self.path, tensors, {"step": self.num_steps, "cpu_s": self.cpu_s})
+            save_training_state(self.path, gathered, {"step": self.num_steps, "cpu_s": self.cpu_s})
 
     def resume(self) -> None:
         """Take up the saved state, if there is one."""
@@ -170,16 +204,18 @@ class _Fitting:
         try:
             with torch.no_grad():
                 for i, (name, p) in enumerate(self.named.items()):
-                    p.copy_(tensors[f"weight/{name}"])
-                    self.average.values[i].copy_(tensors[f"average/{name}"])
+                    p.copy_(part_of(tensors[f"weight/{name}"], p))
+                    self.average.values[i].copy_(part_of(tensors[f"average/{name}"], p))
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"{self.path} belongs to another model; choose another run folder") from error
         for i, optimizer in enumerate(self.optimizers):
+            of = [p for group in optimizer.param_groups for p in group["params"]]
             state: dict[int, dict[str, Any]] = {}
             for name, value in tensors.items():
                 kind, *rest = name.split("/")
                 if kind == "optimizer" and int(rest[0]) == i:
-                    state.setdefault(int(rest[1]), {})[rest[2]] = value
+                    entry = state.setdefault(int(rest[1]), {})
+                    entry[rest[2]] = part_of(value, of[int(rest[1])]) if value.ndim else value
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         self.num_steps, self.cpu_s = int(meta["step"]), float(meta["cpu_s"])
 
@@ -188,32 +224,15 @@ class _Fitting:
         for p, value in zip(self.parameters, self.average.values, strict=True):
             p.copy_(value)
 
-
-def _share_gradients(parameters: Sequence[Tensor], world: int) -> None:
-    """Mean of every gradient over all ranks, in one message."""
-    if world == 1:
-        return
-    for p in parameters:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-    dist.all_reduce(flat)
-    offset = 0
-    for p in parameters:
-        assert p.grad is not None
-        p.grad.copy_((flat[offset : offset + p.numel()] / world).view_as(p))
-        offset += p.numel()
-
-
-def _mean_over_ranks(value: float, world: int) -> float:
-    """The same number on every rank, so that all end a budget at the same step."""
-    if world == 1:
-        return value
-    total = torch.tensor(value, dtype=torch.float64)
-    if dist.get_backend() == "nccl":
-        total = total.cuda()
-    dist.all_reduce(total)
-    return float(total) / world
+    @torch.no_grad()
+    def show_average(self, seen: Callable[[int, float], None], mark: float) -> None:
+        """Call `seen` while the averaged weights stand in for those in training, off the clock."""
+        training = [p.detach().clone() for p in self.parameters]
+        self.adopt_average()
+        seen(self.num_steps, mark)
+        for p, value in zip(self.parameters, training, strict=True):
+            p.copy_(value)
+        self.mark_s = processor_s()
 
 
 def processor_s() -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
+from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
+
+from simworld.sharding import part_of, whole
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,31 @@ class OptimConfig:
     clip: float = 1.0
 
 
+class ShardedMuon(Muon):
+    """Muon for matrices that are split over the ranks: momentum stays split, only the step is made of whole matrices.
+
+    A matrix can not be orthogonalised by parts. Its update is gathered (one all-gather, rows in the order of ranks),
+    every rank orthogonalises all of it, and keeps its own rows. The arithmetic is done once per rank, which for large
+    batches is a few percent of a step; in return nothing is sent back.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p.grad)
+                momentum = self.state[p]["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
+                update = whole(p.grad.lerp(momentum, group["momentum"]))
+                # torch's own iteration, so that one process and many take the same step
+                turned = _zeropower_via_newtonschulz(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                rate = _adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape)
+                p.add_(part_of(turned.to(p.dtype), p), alpha=-rate)
+
+
 def build_optimizers(config: OptimConfig, modules: dict[str, nn.Module]) -> list[Optimizer]:
     """Muon (Jordan et al. 2024) for 2-D weights of transformer blocks if asked for, AdamW for the rest."""
     matrices: list[Tensor] = []
@@ -39,8 +68,9 @@ def build_optimizers(config: OptimConfig, modules: dict[str, nn.Module]) -> list
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizers: list[Optimizer] = [AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(0.9, 0.99))]
     if matrices:
+        kind = ShardedMuon if isinstance(matrices[0], DTensor) else Muon
         optimizers.append(
-            Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+            kind(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
         )
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from simworld.data.cache import FrameCache
 from simworld.data.windows import Batch, WindowSampler
@@ -78,16 +78,20 @@ class CodecPhase:
     """Single frames of all cameras, through the codec and back."""
 
     name = "codec"
+    parts = ("codec",)
 
     def __init__(
         self, model: LatentWorldModel, cache: FrameCache, config: PhaseConfig, optim: OptimConfig, seed: int, run: Run
     ) -> None:
         assert isinstance(model.codec, ConvCodec)
-        self.codec, self.cache, self.optim, self.steps, self.seed, self.run = (
-            model.codec, cache, optim, config.steps, seed, run,
-        )  # fmt: skip
-        self.modules: dict[str, nn.Module] = {"codec": model.codec}
+        self.model, self.cache, self.optim, self.steps = model, cache, optim, config.steps
+        self.seed, self.run = seed, run
         self.sampler = shared_sampler(cache, config, 1, seed, run)
+
+    @property
+    def codec(self) -> ConvCodec:
+        assert isinstance(self.model.codec, ConvCodec)
+        return self.model.codec
 
     def frames(self, step: int) -> list[Tensor]:
         """float32 (b, 3, h, w) per camera."""
@@ -135,6 +139,7 @@ class DynamicsPhase:
     """Windows of latents: the dynamics and the outcome heads, together."""
 
     name = "dynamics"
+    parts = ("dynamics", "heads")
 
     def __init__(
         self,
@@ -148,7 +153,6 @@ class DynamicsPhase:
     ) -> None:
         self.model, self.latents, self.config, self.optim, self.steps = model, latents, config, optim, config.steps
         self.seed, self.run = seed, run
-        self.modules: dict[str, nn.Module] = {"dynamics": model.dynamics, "heads": model.heads}
         self.sampler = shared_sampler(cache, config, config.window, seed, run)
 
     def window(
@@ -243,6 +247,7 @@ class ReferencePhase:
     """Windows of frames, as published: the U-Net, and beside it the outcome heads on true frames."""
 
     name = "reference"
+    parts = ("reference", "classifier", "heads")
 
     def __init__(
         self,
@@ -254,11 +259,6 @@ class ReferencePhase:
         run: Run,
     ) -> None:
         self.model, self.optim, self.steps, self.seed, self.run = model, optim, config.steps, seed, run
-        self.modules: dict[str, nn.Module] = {
-            "reference": model.reference,
-            "classifier": model.classifier,
-            "heads": model.heads,
-        }
         self.sampler = shared_sampler(cache, config, model.config.reference.window_frames - 1, seed, run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
@@ -266,8 +266,8 @@ class ReferencePhase:
         device = self.run.device
         frames = {k: f.to(device) for k, f in batch.frames.items()}
         actions = batch.actions.to(device)
-        generator = torch.Generator(device).manual_seed(hash((self.seed, step, self.run.rank)) % 2**63)
-        frame = self.model.reference.loss(frames, actions, generator=generator)
+        noise = stream(self.seed, step, self.sampler, device)
+        frame = self.model.reference.loss(frames, actions, noise)
         last = targets_of(batch, device).steps(slice(-1, None))
         losses = self.model.outcome_losses(frames, actions, last)
         return {"loss": frame + 0.05 * torch.stack(list(losses.values())).sum(), "frame": frame} | losses

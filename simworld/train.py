@@ -25,6 +25,7 @@ from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
 from simworld.phases import CodecPhase, DynamicsPhase, HeadsPhase, PhaseConfig, ReferencePhase, encode_all
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
+from simworld.sharding import Sharding
 from simworld.start_films import StartFilms
 from simworld.world_model import LatentConfig, LatentWorldModel, WorldModel
 
@@ -38,7 +39,8 @@ class TrainConfig:
     `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec; the heads' own
     phase on `head_windows` windows comes after them (heads.steps=0: leave it out). `init` is a
     checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW, at a larger rate and
-    in smaller batches than published, chosen without a trial for the few steps that a CPU affords.
+    in smaller batches than published, chosen without a trial for the few steps that a CPU affords. `sharding` fsdp
+    splits weights, gradients and optimiser state over the ranks of torchrun.
     """
 
     model: Literal["latent", "unet"] = "latent"
@@ -60,6 +62,7 @@ class TrainConfig:
     budget_min: float | None = None
     codec_share: float = 0.25
     save_every_s: float = 60.0
+    sharding: Sharding = "replicated"
 
 
 def train(
@@ -91,6 +94,7 @@ def train(
             report=report,
             on_metrics=on_metrics,
             stop_after=stop_after,
+            sharding=config.sharding,
         )
         _claim(out, config, cache, run)
         # drawn first: a store that holds no start is refused before the training, not after it
@@ -206,6 +210,8 @@ def _join_ranks(device: str) -> bool:
     """Join the process group that torchrun announces; True if this call made it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return False
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" then means this rank's own
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return True
 
@@ -213,7 +219,7 @@ def _join_ranks(device: str) -> bool:
 def _claim(out: Path, config: TrainConfig, cache: FrameCache, run: Run) -> None:
     """Write the run's recipe into its folder, or check that the folder holds the same one."""
     # what may change between starts of one run without changing its result
-    free = {"device", "save_every_s"}
+    free = {"device", "save_every_s", "sharding"}
     recipe: dict[str, Any] = {k: v for k, v in to_json(config).items() if k not in free}
     recipe["data"] = hashlib.sha256(str(cache.path.name).encode()).hexdigest()[:16]
     recipe = json.loads(json.dumps(recipe))

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simworld.model.noise import NoiseStream
+
 
 @dataclass(frozen=True)
 class EdmConfig:
@@ -62,22 +64,23 @@ def precondition(sigma: Tensor, config: EdmConfig) -> Preconditioning:
     )
 
 
-def standard_normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Drawn where the generator lives and moved to `like`: one seed gives one stream on every device."""
-    return torch.randn(shape, generator=generator, device=generator.device).to(like)
+def standard_normal(shape: tuple[int, ...], noise: NoiseStream) -> Tensor:
+    """Every stream of `noise` draws for as many consecutive entries of the first axis as there are for each."""
+    each = shape[0] // len(noise.seed)
+    return noise.normal(each, *shape[1:]).flatten(0, 1)
 
 
-def training_sigmas(x: Tensor, config: EdmConfig, *, generator: torch.Generator) -> Tensor:
+def training_sigmas(x: Tensor, config: EdmConfig, noise: NoiseStream) -> Tensor:
     """A noise level for every image of x (b, c, h, w), (b,): log-normal and clipped."""
-    log_sigma = config.train_log_mean + config.train_log_std * standard_normal(x.shape[:1], generator, like=x)
+    log_sigma = config.train_log_mean + config.train_log_std * standard_normal((len(x),), noise)
     return log_sigma.exp().clamp(config.train_sigma_min, config.train_sigma_max)
 
 
-def add_noise(x: Tensor, sigma: Tensor, config: EdmConfig, *, generator: torch.Generator) -> Tensor:
+def add_noise(x: Tensor, sigma: Tensor, config: EdmConfig, noise: NoiseStream) -> Tensor:
     """x (b, c, h, w) plus noise of level sigma (b,) at every pixel, plus the offset noise of every channel."""
-    offset = standard_normal((*x.shape[:2], 1, 1), generator, like=x)
-    noise = standard_normal(x.shape, generator, like=x)
-    return x + config.sigma_offset_noise * offset + sigma[:, None, None, None] * noise
+    offset = standard_normal((*x.shape[:2], 1, 1), noise)
+    drawn = standard_normal(tuple(x.shape), noise)
+    return x + config.sigma_offset_noise * offset + sigma[:, None, None, None] * drawn
 
 
 def karras_sigmas(config: EdmConfig) -> Tensor:

@@ -25,6 +25,7 @@ from simworld.model.edm import (
     precondition,
     training_sigmas,
 )
+from simworld.model.noise import NoiseStream
 from simworld.model.pixels import quantize, to_model, to_uint8
 from simworld.nets.unet import FourierFeatures, UNet, UNetConfig
 from simworld.shapes import expect
@@ -104,10 +105,11 @@ class ReferenceModel(nn.Module):
         parts = frames.split(3, dim=-3)
         return {name: to_uint8(part) for name, part in zip(self.spec.cameras, parts, strict=True)}
 
-    def loss(self, frames: dict[str, Tensor], actions: Tensor, *, generator: torch.Generator) -> Tensor:
+    def loss(self, frames: dict[str, Tensor], actions: Tensor, noise: NoiseStream) -> Tensor:
         """Mean squared error of the network's target over every frame after the first `num_past`.
 
-        frames {camera: uint8 (b, t, h, w, 3)}, actions (b, t-1, a) as episodes store them, t > num_past.
+        frames {camera: uint8 (b, t, h, w, 3)}, actions (b, t-1, a) as episodes store them, t > num_past; noise of b
+        streams, one for each window.
         The window falls into groups of 1 + num_autoregressive_steps frames. The first of a group is predicted from
         true frames, the others from a past that holds the quantised, one-step output for those before them in the
         group: with t = config.window_frames that is the published objective, with 0 steps teacher forcing.
@@ -128,18 +130,18 @@ class ReferenceModel(nn.Module):
             past = rearrange(past[:, : len(starts)], "b g t c h w -> (b g) t c h w")
             target = rearrange(torch.stack([video[:, i + n] for i in starts], dim=1), "b g c h w -> (b g) c h w")
             act = rearrange(torch.stack([encoded[:, i : i + n] for i in starts], dim=1), "b g t d -> (b g) t d")
-            loss, denoised = self._denoising_loss(target, past, act, generator)
+            loss, denoised = self._denoising_loss(target, past, act, noise)
             total = total + loss * len(starts)
             past = torch.cat((past[:, 1:], denoised[:, None]), dim=1).unflatten(0, (b, len(starts)))
         return total / (t - n)
 
     def _denoising_loss(
-        self, clean: Tensor, past: Tensor, actions: Tensor, generator: torch.Generator
+        self, clean: Tensor, past: Tensor, actions: Tensor, noise: NoiseStream
     ) -> tuple[Tensor, Tensor]:
         """The loss on `clean` (b, c, h, w), and the frame that the model made of it, without gradient."""
         edm = self.config.edm
-        sigma = training_sigmas(clean, edm, generator=generator)
-        noisy = add_noise(clean, sigma, edm, generator=generator)
+        sigma = training_sigmas(clean, edm, noise)
+        noisy = add_noise(clean, sigma, edm, noise)
         scales = precondition(sigma, edm)
         output = self._network(noisy, scales, past, actions)
         target = (clean - scales.c_skip * noisy) / scales.c_out

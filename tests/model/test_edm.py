@@ -5,7 +5,16 @@ import dataclasses
 import pytest
 import torch
 
-from simworld.model.edm import EdmConfig, add_noise, euler_sample, karras_sigmas, precondition, training_sigmas
+from simworld.model.edm import (
+    EdmConfig,
+    add_noise,
+    euler_sample,
+    karras_sigmas,
+    precondition,
+    standard_normal,
+    training_sigmas,
+)
+from simworld.model.noise import NoiseStream
 
 CONFIG = EdmConfig()
 
@@ -14,11 +23,22 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def stream(b: int) -> NoiseStream:
+    return NoiseStream(torch.arange(b), torch.zeros(b, dtype=torch.int64))
+
+
+def test_every_stream_draws_for_its_own_images():
+    """Two windows of three images: the second window's are those that it gets when it is alone."""
+    together, alone = stream(2), NoiseStream(torch.tensor([1]), torch.tensor([0]))
+    assert torch.equal(standard_normal((6, 3, 2, 2), together)[3:], standard_normal((3, 3, 2, 2), alone))
+    assert torch.equal(standard_normal((6,), together)[3:], standard_normal((3,), alone))
+
+
 @pytest.mark.parametrize("level", [0.002, 0.3, 5.0])
 def test_network_input_and_target_have_unit_variance(level):
     clean = CONFIG.sigma_data * torch.randn(20_000, 3, 2, 2, generator=generator(1))
     sigma = torch.full((20_000,), level)
-    noisy = add_noise(clean, sigma, CONFIG, generator=generator(2))
+    noisy = add_noise(clean, sigma, CONFIG, stream(20_000))
     scales = precondition(sigma, CONFIG)
     assert (scales.c_in * noisy).std().item() == pytest.approx(1, abs=0.01)
     assert ((clean - scales.c_skip * noisy) / scales.c_out).std().item() == pytest.approx(1, abs=0.01)
@@ -34,17 +54,17 @@ def test_preconditioning_without_offset_noise_is_table_1_of_edm():
 
 def test_offset_noise_is_one_number_per_image_and_channel():
     x = torch.zeros(20_000, 3, 2, 2)
-    noise = add_noise(x, torch.zeros(20_000), CONFIG, generator=generator())
+    noise = add_noise(x, torch.zeros(20_000), CONFIG, stream(20_000))
     torch.testing.assert_close(noise, noise[..., :1, :1].expand_as(noise))
     assert noise[..., 0, 0].std().item() == pytest.approx(0.3, abs=0.005)
 
 
 def test_training_sigmas_are_log_normal_and_clipped():
-    sigma = training_sigmas(torch.zeros(50_000, 1, 1, 1), CONFIG, generator=generator())
+    sigma = training_sigmas(torch.zeros(50_000, 1, 1, 1), CONFIG, stream(50_000))
     assert sigma.log().mean().item() == pytest.approx(-0.4, abs=0.02)
     assert sigma.log().std().item() == pytest.approx(1.2, abs=0.02)
     tight = dataclasses.replace(CONFIG, train_sigma_min=0.5, train_sigma_max=0.7)
-    sigma = training_sigmas(torch.zeros(100, 1, 1, 1), tight, generator=generator())
+    sigma = training_sigmas(torch.zeros(100, 1, 1, 1), tight, stream(100))
     assert 0.5 <= sigma.min() and sigma.max() <= 0.7
 
 

@@ -9,6 +9,7 @@ import torch
 from simworld.episode import ActionSpec, EpisodeSpec
 from simworld.model.actions import encode_actions
 from simworld.model.edm import EdmConfig, add_noise, precondition, training_sigmas
+from simworld.model.noise import NoiseStream
 from simworld.model.pixels import quantize, to_uint8
 from simworld.model.reference import ReferenceConfig, ReferenceModel
 from simworld.nets.unet import UNetConfig
@@ -29,6 +30,10 @@ def small_model(config: ReferenceConfig = SMALL, spec: EpisodeSpec | None = None
         for parameter in model.unet.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
     return model
+
+
+def stream(b: int, seed: int = 0) -> NoiseStream:
+    return NoiseStream(torch.arange(b) + 1000 * seed, torch.zeros(b, dtype=torch.int64))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -70,16 +75,16 @@ def test_loss_is_the_published_objective(num_autoregressive_steps):
     config = dataclasses.replace(SMALL, num_autoregressive_steps=num_autoregressive_steps)
     model, (frames, actions) = small_model(config), window(3, config.window_frames)
     truth, encoded = model.stack_cameras(frames), encode_actions(actions, STEER)
-    film, g, losses = truth.clone(), generator(7), []
+    film, noise, losses = truth.clone(), stream(3, 7), []
     for i in range(4, config.window_frames):
         clean = truth[:, i]
-        sigma = training_sigmas(clean, config.edm, generator=g)
-        noisy = add_noise(clean, sigma, config.edm, generator=g)
+        sigma = training_sigmas(clean, config.edm, noise)
+        noisy = add_noise(clean, sigma, config.edm, noise)
         scales = precondition(sigma, config.edm)
         output = model._network(noisy, scales, film[:, i - 4 : i], encoded[:, i - 4 : i])
         losses.append((output - (clean - scales.c_skip * noisy) / scales.c_out).square().mean())
         film[:, i] = quantize(scales.c_skip * noisy + scales.c_out * output.detach())
-    torch.testing.assert_close(model.loss(frames, actions, generator=generator(7)), torch.stack(losses).mean())
+    torch.testing.assert_close(model.loss(frames, actions, stream(3, 7)), torch.stack(losses).mean())
 
 
 TRUE, OWN = [True] * 4, [True] * 3 + [False]
@@ -103,16 +108,16 @@ def test_long_windows_return_to_the_truth_after_each_group(monkeypatch, num_auto
         return original(clean, past, acts, g)
 
     monkeypatch.setattr(model, "_denoising_loss", spy)
-    model.loss(frames, actions, generator=generator())
+    model.loss(frames, actions, stream(1))
     assert past_is_true == expected
 
 
 def test_loss_leaves_its_inputs_alone_and_repeats():
     model, (frames, actions) = small_model(), window(2, 6)
     before = {name: x.clone() for name, x in frames.items()}, actions.clone()
-    first = model.loss(frames, actions, generator=generator(3))
-    assert torch.equal(first, model.loss(frames, actions, generator=generator(3)))
-    assert first != model.loss(frames, actions, generator=generator(4))
+    first = model.loss(frames, actions, stream(2, 3))
+    assert torch.equal(first, model.loss(frames, actions, stream(2, 3)))
+    assert first != model.loss(frames, actions, stream(2, 4))
     assert torch.equal(frames["front"], before[0]["front"]) and torch.equal(actions, before[1])
 
 
@@ -120,7 +125,7 @@ def test_untrained_loss_is_one_on_data_of_the_assumed_spread():
     # The network starts at (almost) zero and its target has unit variance.
     model = ReferenceModel(SMALL, spec_of(front=(16, 16)))
     frames = to_uint8(0.45 * torch.randn(16, 6, 3, 16, 16, generator=generator()).clamp(-2.2, 2.2))
-    loss = model.loss({"front": frames}, torch.zeros(16, 5, 2), generator=generator())
+    loss = model.loss({"front": frames}, torch.zeros(16, 5, 2), stream(16))
     assert loss.item() == pytest.approx(1, abs=0.15)
 
 
@@ -152,11 +157,11 @@ def test_bfloat16_and_channels_last_stay_close():
     actions, noise = torch.zeros(2, 4, 2), torch.randn(2, 3, 8, 8, generator=generator(2))
     expected = model.predict_next(past, actions, noise)
     frames, steer = window(2, 6)
-    exact_loss = model.loss(frames, steer, generator=generator())
+    exact_loss = model.loss(frames, steer, stream(2))
     model.to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         actual = model.predict_next(past, actions, noise)
-        loss = model.loss(frames, steer, generator=generator())
+        loss = model.loss(frames, steer, stream(2))
     assert actual.dtype == loss.dtype == torch.float32
     assert (actual - expected).abs().mean() < 0.02
     assert loss.item() == pytest.approx(exact_loss.item(), rel=0.05)
@@ -169,7 +174,7 @@ def test_cameras_are_stacked_and_split_again():
     video = model.stack_cameras(frames)
     assert video.shape == (2, 6, 6, 8, 12)
     assert all(torch.equal(x, frames[name]) for name, x in model.split_cameras(video).items())
-    assert model.loss(frames, actions, generator=generator()).isfinite()
+    assert model.loss(frames, actions, stream(2)).isfinite()
     assert model.predict_next(video[:, :4], actions[:, :4], torch.randn(2, 6, 8, 12)).shape == (2, 6, 8, 12)
 
 
@@ -178,11 +183,11 @@ def test_bad_input_is_refused():
         ReferenceModel(SMALL, spec_of(front=(8, 8), rear=(8, 16)))
     model, (frames, actions) = small_model(), window(2, 4)
     with pytest.raises(ValueError, match="more than 4 frames"):
-        model.loss(frames, actions, generator=generator())
+        model.loss(frames, actions, stream(2))
     with pytest.raises(ValueError, match="cameras"):
-        model.loss({"left": frames["front"]}, actions, generator=generator())
+        model.loss({"left": frames["front"]}, actions, stream(2))
     with pytest.raises(ValueError, match="actions"):
-        model.loss(frames, actions[:, :-1], generator=generator())
+        model.loss(frames, actions[:, :-1], stream(2))
     with pytest.raises(ValueError, match="past"):
         model.predict_next(torch.zeros(1, 3, 3, 8, 8), torch.zeros(1, 3, 2), torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match="num_past"):
@@ -212,7 +217,7 @@ def test_it_learns_how_actions_move_a_square():
     losses, g = [], generator(1)
     for step in range(80):
         frames, actions = moving_squares(24, seed=step)
-        loss = model.loss({"front": frames}, actions, generator=g)
+        loss = model.loss({"front": frames}, actions, stream(len(actions), step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,0 +1,122 @@
+"""Sharding: two ranks, replicated or split, reach the losses and weights of one process, from one another's states."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from simworld.fit import Interrupted
+from simworld.train import train
+
+from .test_train import UNET, quiet
+from .tiny_world import SPEC, TRAIN, write_store
+
+ROOT = Path(__file__).parents[1]
+CODEC, HALF = 4, 3  # steps of the codec's phase, and half of those of the dynamics
+
+RANKS = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {root!r})
+from tests.test_sharding import on_two_ranks
+on_two_ranks(Path({folder!r}))
+"""
+
+
+def on_two_ranks(folder: Path) -> None:
+    """Everything that needs two processes, so that they start only once."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    for kind in ("replicated", "fsdp"):
+        config = dataclasses.replace(TRAIN, sharding=kind)
+        train(config, data=folder / "store", out=folder / f"{kind}-whole", report=quiet)
+        train(config, data=folder / "store", out=folder / f"{kind}-from-one", report=quiet)
+        try:
+            train(config, data=folder / "store", out=folder / f"{kind}-to-one", report=quiet, stop_after=HALF)
+        except Interrupted:
+            dist.barrier()
+        reference = dataclasses.replace(UNET, sharding=kind)
+        train(reference, data=folder / "square", out=folder / f"{kind}-unet", report=quiet)
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one process beside those of two, some begun by the one and ended by the other."""
+    folder = tmp_path_factory.mktemp("ranks")
+    write_store(folder / "store")
+    square = write_store(folder / "square", dataclasses.replace(SPEC, cameras={"front": (16, 16)}))
+    train(TRAIN, data=folder / "store", out=folder / "one", report=quiet)
+    train(UNET, data=square, out=folder / "one-unet", report=quiet)
+    with pytest.raises(Interrupted):
+        train(TRAIN, data=folder / "store", out=folder / "codec-done", report=quiet, stop_after=CODEC)
+    shutil.copytree(folder / "codec-done", folder / "half")
+    with pytest.raises(Interrupted):
+        train(TRAIN, data=folder / "store", out=folder / "half", report=quiet, stop_after=HALF)
+    for kind in ("replicated", "fsdp"):
+        shutil.copytree(folder / "half", folder / f"{kind}-from-one")
+        shutil.copytree(folder / "codec-done", folder / f"{kind}-to-one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # as torchrun sets them
+    script = RANKS.format(root=str(ROOT), folder=str(folder))
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=600)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], errors[0] + errors[1]
+    for kind in ("replicated", "fsdp"):
+        train(TRAIN, data=folder / "store", out=folder / f"{kind}-to-one", report=quiet)
+    return folder
+
+
+def last_rows(out: Path) -> dict[str, dict[str, float]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return {row["phase"]: row for row in rows}
+
+
+@pytest.mark.parametrize("how", ["whole", "from-one", "to-one"])
+@pytest.mark.parametrize("kind", ["replicated", "fsdp"])
+def test_two_ranks_reach_the_loss_and_weights_of_one(kind: str, how: str, runs: Path) -> None:
+    one, two = runs / "one", runs / f"{kind}-{how}"
+    compare(one, two, "dynamics")
+
+
+@pytest.mark.parametrize("kind", ["replicated", "fsdp"])
+def test_two_ranks_reach_the_reference_of_one(kind: str, runs: Path) -> None:
+    compare(runs / "one-unet", runs / f"{kind}-unet", "reference")
+
+
+def compare(one: Path, two: Path, phase: str) -> None:
+    a, b = last_rows(one)[phase], last_rows(two)[phase]
+    for name in a.keys() - {"phase", "cpu_s"}:
+        assert b[name] == pytest.approx(a[name], abs=1e-4, rel=1e-3), name
+    # the whole state of training, float32 and optimisers included, has the same names and values
+    states = load_file(one / f"{phase}.safetensors"), load_file(two / f"{phase}.safetensors")
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, atol=2e-3, rtol=2e-3, msg=name)
+    weights = [load_file(out / "model/model.safetensors") for out in (one, two)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name].float(), value.float(), atol=2e-3, rtol=2e-3, msg=name)
