@@ -21,6 +21,7 @@ from simworld.config import to_json
 from simworld.train import TrainConfig
 
 SHIPPED = ("driving",)  # env groups that have weights in simworld/pretrained
+SIZES = ("S", "M", "L", "XL")  # choices of conf/size
 _ENV = [{"env": "driving"}, "_self_"]
 
 
@@ -40,11 +41,12 @@ class CollectOptions:
 class TrainOptions:
     """Train a world model on a store; run again to resume, or under torchrun to share the work."""
 
-    defaults: list[Any] = field(default_factory=lambda: ["_self_"])
+    defaults: list[Any] = field(default_factory=lambda: ["_self_", {"size": "S"}])
     data: str = MISSING
     out: str = MISSING
     starts: str | None = None
     model: str = "latent"
+    size: str = "S"
     wandb: bool = False
     train: dict[str, Any] = field(default_factory=lambda: to_json(TrainConfig()))
 
@@ -79,12 +81,13 @@ class EvaluateOptions:
 
 @dataclass
 class BenchOptions:
-    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes]`, all of them without a name."""
+    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes|scale]`, all of them without a name."""
 
     defaults: list[Any] = field(default_factory=lambda: list(_ENV))
     part: str = "all"
     checkpoint: str | None = None
     budget_min: float | None = None
+    train_min: float | None = None
     data: str = "data/driving"
     heldout: str = "data/driving_heldout"
     out: str | None = None
@@ -126,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             options["on_metrics"] = _wandb_logger(options)
         if name == "demo":
             options["envs"] = [parse("evaluate", [f"env={env}"])["env"] for env in SHIPPED]
+        if name == "bench":
+            options["sizes"] = {s: parse("train", [f"size={s}", "data=_", "out=_"])["train"]["latent"] for s in SIZES}
         COMMANDS[name][1](options)
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)

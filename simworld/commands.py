@@ -22,6 +22,7 @@ from simworld.imagine import WorldModelVectorEnv
 from simworld.policy import Policy
 from simworld.train import TrainConfig
 from simworld.train import train as fit_model
+from simworld.world_model import LatentConfig
 
 Options = dict[str, Any]
 
@@ -55,6 +56,8 @@ def collect(options: Options) -> None:
 
 
 def train(options: Options) -> None:
+    if options["model"] != "latent" and options["size"] != "S":
+        raise ValueError(f"size={options['size']} is a size of model=latent; change train.unet for the reference")
     config = from_json(TrainConfig, options["train"] | {"model": options["model"]}, where="train")
     folder = fit_model(
         config,
@@ -118,6 +121,9 @@ def bench(options: Options) -> None:
         heldout=Path(options["heldout"]),
         out=Path(options["out"] or "runs/bench"),
         make_simulator=functools.partial(resolve(env["make"]), **env["options"]),
+        make_policy=resolve("simworld.policies.registry:make_policy"),
+        sizes={name: from_json(LatentConfig, raw, where=name) for name, raw in options["sizes"].items()},
+        train_min=options["train_min"],
         report=say,
     )
     benches.run(options["part"], settings)

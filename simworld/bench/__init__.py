@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,13 @@ import gymnasium
 from simworld.bench.endurance import bench_endurance
 from simworld.bench.fidelity import bench_fidelity
 from simworld.bench.outcomes import bench_outcomes
+from simworld.bench.scale import bench_scale
 from simworld.bench.speed import bench_speed
 from simworld.bench.steps import bench_steps
+from simworld.checkpoint import find_checkpoint
 from simworld.data.files import read_json, write_json
+from simworld.policy import Policy
+from simworld.world_model import LatentConfig
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Settings:
     heldout: Path
     out: Path
     make_simulator: Callable[[], gymnasium.Env[Any, Any]]
+    make_policy: Callable[..., Policy] | None = None  # from a policy's name and an ActionSpec
+    sizes: dict[str, LatentConfig] = field(default_factory=dict)
+    train_min: float | None = None
     report: Callable[[str], None] = print
 
 
@@ -63,12 +70,36 @@ def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Pat
     )
 
 
+def _endurance(settings: Settings, out: Path) -> dict[str, Any]:
+    """Driven by the first of the camera drivers that lie beside the weights, if there are any."""
+    drivers = sorted((find_checkpoint(settings.checkpoint or "driving") / "drivers").glob("*/config.json"))
+    make = settings.make_policy
+    if not drivers or make is None:
+        return _on_films(bench_endurance, settings, out)
+    name = f"cloned:{drivers[0].parent}"
+    driven = partial(bench_endurance, make_policy=lambda spec: make(name, spec.action, dt_s=spec.dt_s))
+    return _on_films(driven, settings, out)
+
+
+def _scale(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_scale(
+        sizes=settings.sizes,
+        checkpoint=settings.checkpoint or "driving",
+        data=settings.data,
+        heldout=settings.heldout,
+        out=out,
+        train_min=settings.train_min,
+        report=settings.report,
+    )
+
+
 PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "fidelity": _fidelity,
     "speed": _speed,
     "steps": partial(_on_films, bench_steps),
-    "endurance": partial(_on_films, bench_endurance),
+    "endurance": _endurance,
     "outcomes": partial(_on_films, bench_outcomes),
+    "scale": _scale,
 }
 
 

@@ -54,6 +54,24 @@ def horizon_lines(table: Mapping[str, Mapping[str, float]], path: Path, *, label
     _write(figure, path)
 
 
+def scaling_curve(curve: Mapping[str, Any], path: Path) -> None:
+    """Error on held-out films over training operations, one line per size, and the fitted power law."""
+    figure, axes = _figure(6.4, 3.6)
+    points = curve["points"]
+    for i, size in enumerate(dict.fromkeys(p["size"] for p in points)):
+        own = [p for p in points if p["size"] == size]
+        x, y = [p["train_flop"] for p in own], [p["heldout_error"] for p in own]
+        label = f"{own[0]['parameters'] / 1e6:.2g} M parameters"
+        axes.plot(x, y, "o-", markersize=4, color=COLORS[i % len(COLORS)], label=label)
+    if law := curve["law"]:
+        flop = np.geomspace(*(f(p["train_flop"] for p in points) for f in (min, max)))
+        label = f"{law['factor']:.3g} x FLOP^-{law['exponent']:.3f}"
+        axes.plot(flop, law["factor"] * flop ** -law["exponent"], color=COLORS[2], linestyle=(0, (4, 3)), label=label)
+    axes.set(xscale="log", yscale="log", xlabel="training operations (FLOP)", ylabel="held-out error")
+    axes.legend(frameon=False, fontsize=9)
+    _write(figure, path)
+
+
 def picture_of_table(columns: Sequence[str], rows: Sequence[Sequence[object]], path: Path) -> None:
     """A table of ready-made texts or numbers as a picture."""
     figure = Figure(figsize=(0.4 + 1.25 * len(columns), 0.35 * (len(rows) + 1.5)), layout="constrained")

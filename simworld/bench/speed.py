@@ -14,8 +14,8 @@ from typing import Any
 import gymnasium
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from simworld.bench.cost import counted_flop, state_bytes
 from simworld.bench.plots import speed_bars
 from simworld.bench.simulator_speed import SimulatorWorkers
 from simworld.checkpoint import load_world_model
@@ -23,7 +23,7 @@ from simworld.data.files import write_json
 from simworld.episode import EpisodeSpec
 from simworld.memory import keep_freed_memory
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
-from simworld.world_model import WorldModel, map_streams
+from simworld.world_model import WorldModel
 
 Clock = Callable[[], float]
 
@@ -224,32 +224,12 @@ def measure_flatness(model: WorldModel[Any], config: SpeedConfig, clock: Clock =
     }
 
 
-def state_bytes(state: Any) -> int:
-    """Memory that the tensors of a stream's state take."""
-    sizes: list[int] = []
-
-    def count(tensor: Tensor) -> Tensor:
-        sizes.append(tensor.numel() * tensor.element_size())
-        return tensor
-
-    map_streams(state, count)
-    return sum(sizes)
-
-
 def matrix_peak_gflops(dtype: torch.dtype, side: int, repeats: int = 8) -> float:
     """The best of some products of two square matrices, in GFLOP/s."""
     a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
     a @ b
     best = min(_time(lambda: torch.mm(a, b), time.perf_counter) for _ in range(repeats))
     return 2 * side**3 / best / 1e9
-
-
-def gflop_per_frame(model: WorldModel[Any], context: int) -> float:
-    """Counted multiplications and additions (two for each pair) of one imagined frame, decoding included."""
-    stream = Stream(model, 1, context)
-    with FlopCounterMode(display=False) as counter:
-        stream.advance()
-    return counter.get_total_flops() / 1e9
 
 
 def _work(
@@ -259,8 +239,8 @@ def _work(
     dtype: str,
     config: SpeedConfig,
 ) -> dict[str, Any]:
-    """What a frame costs and which share of the matrix-product peak is reached; of the peak in the model's dtype."""
-    gflop = {kind: gflop_per_frame(next(iter(m.values())), config.context) for kind, m in kinds.items()}
+    """What a frame costs, decoding included, and which share of its dtype's matrix-product peak the model reaches."""
+    gflop = {kind: counted_flop(next(iter(m.values())), config.context) / 1e9 for kind, m in kinds.items()}
     share = {b: gflop["simworld"] * rate / peak[dtype] for b, rate in fps["simworld"].items()}
     return {"peak_gflops": _rounded(peak), "gflop_per_frame": _rounded(gflop), "share_of_peak": _rounded(share)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -16,21 +17,29 @@ from simworld.model.noise import NoiseStream
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """`conv`: a small autoencoder, 8 pixels to a cell. `pixels`: the frame itself, unshuffled by 8."""
+    """`conv`: a small autoencoder. `pixels`: the frame itself, unshuffled by 8.
+
+    `widths`: channels of the maps from the finest, which is half the frame's, each half the one before:
+    three of them put 8 pixels on a side of a cell, five put 32.
+    """
 
     kind: Literal["conv", "pixels"] = "conv"
     channels: int = 16
     widths: tuple[int, ...] = (32, 64, 128)
     latent_noise: float = 0.05
 
+    def __post_init__(self) -> None:
+        if not self.widths:
+            raise ValueError("a codec needs at least one width; three of them put 8 pixels on a side of a cell")
+
 
 SATURATED = 2.0  # where tanh has lost 93 % of its slope
 
 
 class Codec(nn.Module):
-    """Frames (n, 3, h, w) in [-1, 1] to latents (n, channels, h/8, w/8), standardised, and back."""
+    """Frames (n, 3, h, w) in [-1, 1] to latents (n, channels, h/scale, w/scale), standardised, and back."""
 
-    scale = 8
+    scale: int = 8
     mean: Tensor
     std: Tensor
 
@@ -91,32 +100,21 @@ class ConvCodec(Codec):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config.channels)
-        a, b, c = config.widths
         self.latent_noise = config.latent_noise
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(12, a, 3, padding=1),
-            Residual(a),
-            nn.Conv2d(a, b, 4, stride=2, padding=1),
-            Residual(b),
-            nn.Conv2d(b, c, 4, stride=2, padding=1),
-            Residual(c),
-            nn.Conv2d(c, config.channels, 1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(config.channels, c, 3, padding=1),
-            Residual(c),
-            Residual(c),
-            nn.Conv2d(c, 4 * b, 1),
-            nn.PixelShuffle(2),
-            Residual(b),
-            nn.Conv2d(b, 4 * a, 1),
-            nn.PixelShuffle(2),
-            Residual(a),
-            nn.SiLU(),
-            nn.Conv2d(a, 12, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        self.scale = 2 ** len(config.widths)
+        widths, finest, coarsest = config.widths, config.widths[0], config.widths[-1]
+        down: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, finest, 3, padding=1), Residual(finest)]
+        for fine, coarse in pairwise(widths):
+            down += [nn.Conv2d(fine, coarse, 4, stride=2, padding=1), Residual(coarse)]
+        self.encoder = nn.Sequential(*down, nn.Conv2d(coarsest, config.channels, 1))
+        up: list[nn.Module] = [
+            nn.Conv2d(config.channels, coarsest, 3, padding=1),
+            Residual(coarsest),
+            Residual(coarsest),
+        ]
+        for coarse, fine in pairwise(reversed(widths)):
+            up += [nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2), Residual(fine)]
+        self.decoder = nn.Sequential(*up, nn.SiLU(), nn.Conv2d(finest, 12, 3, padding=1), nn.PixelShuffle(2))
 
     def to_bounded(self, frames: Tensor) -> Tensor:
         return torch.tanh(self._encoded(frames))

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from simworld.bench.cost import counted_flop, state_bytes
 from simworld.bench.simulator_speed import SimulatorWorkers
 from simworld.bench.speed import (
     SpeedConfig,
     bench_speed,
     frames_per_s,
-    gflop_per_frame,
     measure_flatness,
-    state_bytes,
 )
 from simworld.checkpoint import load_world_model
 
@@ -81,7 +80,7 @@ def test_state_bytes_counts_every_tensor():
 
 
 def test_flops_of_more_sampling_steps(checkpoint):
-    one, two = (gflop_per_frame(load_world_model(checkpoint, overrides={"sample_steps": k}), 4) for k in (1, 2))
+    one, two = (counted_flop(load_world_model(checkpoint, overrides={"sample_steps": k}), 4) for k in (1, 2))
     assert one < two < 2 * one  # decoding and heads are paid once
 
 
