@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simworld.bench.features import Features, frechet_distance, image_features, probe_features
+from simworld.bench.cost import state_bytes
+from simworld.bench.features import Features, frechet_distance, image_features, principal_axes, probe_features
 from simworld.bench.films import PROBE_FRAMES, FidelityConfig, fit_state_probe
 from simworld.checkpoint import load_world_model
 from simworld.data.cache import FrameCache
 from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
+from simworld.episode import EpisodeSpec
 from simworld.metrics.probe import Probe, ProbeConfig, fit_probe
 from simworld.policy import Policy
 from simworld.report.film import write_png
@@ -29,12 +32,20 @@ Numbers = dict[str, float | None]
 
 @dataclass(frozen=True)
 class EnduranceConfig:
-    """`early` and `late` are the imagined frames compared, first and last, counted from 1; late None: the last 51."""
+    """`early` and `late` are the imagined frames compared, first and last, counted from 1; late None: the last 51.
+
+    `control_frames` at the start (around frame 10) and at the end show whether actions still move the picture.
+    `every` n: the look is judged on every n-th frame, since neighbours are nearly equal. `dims`: principal components
+    of the real frames' features in which distributions are compared; more than the samples can fill would be noise.
+    """
 
     context: int = 8
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
     early: tuple[int, int] = (1, 50)
     late: tuple[int, int] | None = None
+    control_frames: int = 20
+    every: int = 5
+    dims: int = 32
     probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m")
     probe: ProbeConfig = ProbeConfig(steps=600)
 
@@ -47,52 +58,74 @@ def bench_endurance(
     out: Path,
     frames: int = 600,
     films: int = 16,
-    policy: Policy | None = None,
+    make_policy: Callable[[EpisodeSpec], Policy] | None = None,
     config: EnduranceConfig | None = None,
     dtype: torch.dtype = torch.bfloat16,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Write ``out/report.json`` with `endurance` and a strip of films; returns the report's content.
 
-    `films` streams of each seed set out from held-out frames and run for `frames` steps, driven by `policy` or, without
-    one, by recorded actions put end to end. Probes are fitted on `data`; real frames to compare with are of `heldout`.
+    `films` streams of each seed set out from held-out frames and run for `frames` steps, driven by a policy that sees
+    the imagined frames or, without one, by recorded actions put end to end. Probes are fitted on `data`; real frames to
+    compare with are of `heldout`. `frechet_on` names the features that count: those of an image network, or, where its
+    packages are absent, those of the state probe.
     """
     config = config or EnduranceConfig()
     cache, train = EpisodeStore(heldout).cache(), EpisodeStore(data).cache()
     model = load_world_model(checkpoint, dtype=dtype)
+    policy = make_policy(model.spec) if make_policy else None
     report("fitting the probes on real frames")
     names = [n for n in config.probed if n in cache.spec.state_names]
     state = fit_state_probe(train, names, FidelityConfig(probe=config.probe)) if names else None
     control = _fit_control_probe(train, config) if cache.spec.action.kind == "continuous" else None
     kinds: dict[str, Features | None] = {
-        "probe_features": probe_features(state) if state else None,
         "image_features": image_features(),
+        "probe_features": probe_features(state) if state else None,
     }
     late = config.late or (max(1, frames - 50), frames)
     spans = {"early": config.early, "late": late}
     runs = []
     for seed in config.seeds:
         report(f"seed {seed}: {frames} frames of {films} films")
-        film, actions = run_films(model, heldout, frames, films, seed, policy, config.context)
+        films_of_seed = run_films(model, heldout, frames, films, seed, policy, config.context)
         real = real_clips(cache, films * 50, seed)
-        runs.append(_judge(film, actions, real, spans, state, control, kinds))
+        runs.append(_judge(films_of_seed, real, spans, state, control, kinds, config))
         if seed == config.seeds[0]:
-            _write_strip(out / "endurance.png", film)
+            _write_strip(out / "endurance.png", films_of_seed.film)
+    known = [name for name, features in kinds.items() if features is not None]
     found = spread_of(runs) | {
         "frames": frames,
         "films": films * len(config.seeds),
         "driven_by": policy.name if policy else "recorded actions, end to end",
         "spans": {name: list(span) for name, span in spans.items()},
-        "left_out": [name for name, features in kinds.items() if features is None],
+        "control_spans": {name: list(span) for name, span in _control_spans(frames, config).items()},
+        "frechet_on": known[0] if known else None,
+        "left_out": [name for name in kinds if name not in known],
     }
     write_json(out / "report.json", {"endurance": found})
     return {"endurance": found}
 
 
+@dataclass(frozen=True)
+class Films:
+    """What was imagined: the first camera's film (b, t+1, h, w, 3), its first frame real; the actions (b, t, a);
+    what each step took in s (t,), and the bytes of the state after it (t,)."""
+
+    film: Film
+    actions: NDArray[np.float32]
+    seconds: NDArray[np.float64]
+    state_bytes: NDArray[np.int64]
+
+
+def _control_spans(frames: int, config: EnduranceConfig) -> dict[str, tuple[int, int]]:
+    n = min(config.control_frames, frames)
+    return {"early": (1, n), "late": (frames - n + 1, frames)}
+
+
 def run_films(
     model: WorldModel[Any], heldout: Path, frames: int, films: int, seed: int, policy: Policy | None, context: int
-) -> tuple[Film, NDArray[np.float32]]:
-    """The first camera's film (b, frames + 1, h, w, 3), its first frame real, and the actions (b, frames, a)."""
+) -> Films:
+    """`films` streams side by side; the policy acts on what it is shown, frame by frame."""
     starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed)
     seeds = seed * 1_000_003 + np.arange(films)
     shown = {c: torch.from_numpy(f) for c, f in starts.frames.items()}
@@ -100,16 +133,19 @@ def run_films(
     recorded = chained_actions(EpisodeStore(heldout).cache(), films, frames, seed)
     observation = {c: f[:, -1] for c, f in starts.frames.items()}
     camera = next(iter(observation))
-    film, actions = [observation[camera]], []
+    film, actions, seconds, size = [observation[camera]], [], [], []
     if policy is not None:
         policy.reset(seeds)
     for t in range(frames):
         action = recorded[:, t] if policy is None else policy.act(observation, [{} for _ in range(films)])
+        started = time.perf_counter()
         state, prediction = model.step(state, torch.as_tensor(action, dtype=torch.float32))
+        seconds.append(time.perf_counter() - started)
+        size.append(state_bytes(state))
         observation = {c: f.numpy() for c, f in prediction.frames.items()}
         film.append(observation[camera])
         actions.append(np.asarray(action, np.float32))
-    return np.stack(film, axis=1), np.stack(actions, axis=1)
+    return Films(np.stack(film, axis=1), np.stack(actions, axis=1), np.array(seconds), np.array(size, np.int64))
 
 
 def chained_actions(cache: FrameCache, films: int, frames: int, seed: int) -> NDArray[np.float32]:
@@ -132,9 +168,9 @@ def real_clips(cache: FrameCache, num: int, seed: int) -> Film:
     return next(iter(cache.frames.values()))[chosen[:, None] + np.arange(PROBE_FRAMES)]
 
 
-def clips_of(film: Film, first: int, last: int) -> Film:
-    """All clips (n, k, h, w, 3) of a film that end at frames `first` to `last`; those without a past are left out."""
-    ends = range(max(first, PROBE_FRAMES - 1), last + 1)
+def clips_of(film: Film, first: int, last: int, every: int = 1) -> Film:
+    """Clips (n, k, h, w, 3) of a film that end at frames `first` to `last`; those without a past are left out."""
+    ends = range(max(first, PROBE_FRAMES - 1), last + 1, every)
     return np.concatenate([film[:, end - PROBE_FRAMES + 1 : end + 1] for end in ends])
 
 
@@ -149,23 +185,21 @@ def _fit_control_probe(cache: FrameCache, config: EnduranceConfig) -> Probe:
 
 
 def _judge(
-    film: Film,
-    actions: NDArray[np.float32],
+    films: Films,
     real: Film,
     spans: dict[str, tuple[int, int]],
     state: Probe | None,
     control: Probe | None,
     kinds: dict[str, Features | None],
+    config: EnduranceConfig,
 ) -> dict[str, Any]:
-    clips = {name: clips_of(film, *span) for name, span in spans.items()}
-    found: dict[str, Any] = {"frechet": {}, "probe_spread": {}}
-    for name, features in kinds.items():
-        if features is not None:
-            half = len(real) // 2
-            of_real = features(real)
-            distance: Numbers = {k: frechet_distance(of_real, features(c)) for k, c in clips.items()}
-            distance["real_halves"] = frechet_distance(of_real[:half], of_real[half:])
-            found["frechet"][name] = distance | {"ratio": _ratio(distance["late"], distance["early"])}
+    clips = {name: clips_of(films.film, *span) for name, span in spans.items()}
+    few = {name: clips_of(films.film, *span, every=config.every) for name, span in spans.items()}
+    found: dict[str, Any] = {
+        "frechet": {name: _distances(f, real, few, config.dims) for name, f in kinds.items() if f is not None},
+        "probe_spread": {},
+        "cost": _cost(films, spans),
+    }
     if state is not None:
         spread = {k: state.predict(c).std(0) for k, c in (clips | {"real": real}).items()}
         for i, name in enumerate(state.names):
@@ -175,12 +209,38 @@ def _judge(
     energy: Numbers = {k: motion_energy(c) for k, c in (clips | {"real": real}).items()}
     found["motion_energy"] = energy | {"late_over_real": _ratio(energy["late"], energy["real"])}
     if control is not None:
-        r2 = {k: _control_r2(control, film, actions, *span) for k, span in spans.items()}
+        within = _control_spans(films.actions.shape[1], config)
+        r2 = {k: _control_r2(control, films.film, films.actions, *span) for k, span in within.items()}
         found["inverse_dynamics_r2"] = {
             name: {k: by[name] for k, by in r2.items()} | {"ratio": _ratio(r2["late"][name], r2["early"][name])}
             for name in control.names
         }
     return found
+
+
+def _distances(features: Features, real: Film, clips: dict[str, Film], dims: int) -> Numbers:
+    """Frechet distances from real frames: of each span, and, for scale, of one half of the real frames."""
+    half = min(len(real) // 2, *(len(c) for c in clips.values()))
+    of_real = features(real)
+    axes = principal_axes(of_real, dims)
+    here = of_real @ axes
+    distance: Numbers = {k: frechet_distance(here, features(c) @ axes) for k, c in clips.items()}
+    # as many real frames as there are imagined ones: fewer samples lie further apart by chance
+    chosen = np.random.default_rng(0).permutation(len(here))[:half]
+    distance["real_sample"] = frechet_distance(here, here[chosen])
+    return distance | {"ratio": _ratio(distance["late"], distance["early"])}
+
+
+def _cost(films: Films, spans: dict[str, tuple[int, int]]) -> dict[str, Numbers]:
+    """Median seconds of a step and largest state of each span; a ratio near 1 is flat."""
+    cost: dict[str, Numbers] = {}
+    for name, values, reduce in (
+        ("step_s", films.seconds, np.median),
+        ("state_bytes", films.state_bytes, np.max),
+    ):
+        by: Numbers = {k: float(reduce(values[first - 1 : last])) for k, (first, last) in spans.items()}
+        cost[name] = by | {"ratio": _ratio(by["late"], by["early"])}
+    return cost
 
 
 def color_of(clips: Film) -> dict[str, dict[str, float]]:

@@ -28,6 +28,12 @@ def frechet_distance(a: Floats, b: Floats) -> float:
     return float(max(0.0, mean_gap @ mean_gap + trace - 2 * np.sqrt(np.clip(shared, 0, None)).sum()))
 
 
+def principal_axes(features: Floats, dims: int) -> Floats:
+    """The `dims` directions (d, dims) in which features (n, d) vary most; all of them where there are fewer."""
+    _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(features, rowvar=False)))
+    return vectors[:, ::-1][:, :dims]
+
+
 def probe_features(probe: Probe) -> Features:
     """The last hidden layer of a state probe: what it has learned to look at in frames of this world."""
 
