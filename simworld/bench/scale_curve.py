@@ -40,11 +40,11 @@ class CurveConfig:
 
     sizes: tuple[TransformerConfig, ...] = (
         TransformerConfig(width=64, layers=4, heads=2),
-        TransformerConfig(width=112, layers=4, heads=4),
-        TransformerConfig(width=160, layers=6, heads=5),
+        TransformerConfig(width=128, layers=4, heads=2),
+        TransformerConfig(width=192, layers=4, heads=3),
     )
     marks: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
-    phase: PhaseConfig = PhaseConfig(steps=3000, batch=12, max_unroll=0)
+    phase: PhaseConfig = PhaseConfig(steps=4000, batch=8, max_unroll=0)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(cooldown=0.0))
     heldout_windows: int = 64
     seed: int = 0
@@ -87,7 +87,7 @@ def train_curve(
 
 def _fresh(shared: LatentWorldModel, transformer: TransformerConfig, seed: int) -> LatentWorldModel:
     """An untrained model of another size around the codec of `shared`; it learns nothing but frames."""
-    dynamics = dataclasses.replace(shared.config.dynamics, transformer=transformer)
+    dynamics = dataclasses.replace(shared.config.dynamics, transformer=transformer, max_actors=0)
     config = dataclasses.replace(shared.config, dynamics=dynamics, outcome_weight=0.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -31,8 +32,13 @@ def encode_actions(actions: Tensor, spec: ActionSpec) -> Tensor:
         return F.one_hot(index, spec.n).float()
     if not all(math.isfinite(bound) for bound in spec.low + spec.high):
         raise ValueError(f"continuous actions need finite bounds, got low {spec.low} and high {spec.high}")
-    low = torch.tensor(spec.low, device=actions.device)
-    high = torch.tensor(spec.high, device=actions.device)
+    middle, half_range = _range(spec, actions.device)
+    return ((actions.float() - middle) / half_range).clamp(-1, 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _range(spec: ActionSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Middle and half range of every entry; kept, since a lone stream pays more for making them than for their use."""
+    low, high = torch.tensor(spec.low, device=device), torch.tensor(spec.high, device=device)
     # An entry with low == high carries nothing: it becomes 0 instead of dividing by zero.
-    half_range = torch.where(high > low, (high - low) / 2, torch.inf)
-    return ((actions.float() - (low + high) / 2) / half_range).clamp(-1, 1)
+    return (low + high) / 2, torch.where(high > low, (high - low) / 2, torch.inf)

@@ -116,7 +116,7 @@ class Dynamics(nn.Module):
         b, t = level.shape
         tokens.append(repeat(self.register_tokens.to(tokens[0].dtype), "r d -> b t r d", b=b, t=t))
         x = torch.cat(tokens, dim=2)
-        levels = torch.cat([embed_level(level, 64), embed_level(history_level, 64)], dim=-1)
+        levels = embed_level(torch.stack([level, history_level], dim=-1), 64).flatten(-2)
         condition = self.level(levels.to(actions.dtype)) + self.action(actions)
         guests = None
         if actors is not None and self.actors is not None:

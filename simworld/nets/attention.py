@@ -68,6 +68,8 @@ class AgeBias(nn.Module):
 
     def forward(self, num_queries: int, num_keys: int) -> Tensor:
         """Bias (h, q, k) for the last `num_queries` of `num_keys` steps."""
+        if num_queries == 1 and num_keys <= self.window:  # a stream's newest frame: nothing is ahead or too old
+            return self.table[:, :num_keys].flip(1)[:, None]
         device = self.table.device
         key = torch.arange(num_keys, device=device)
         query = torch.arange(num_keys - num_queries, num_keys, device=device)

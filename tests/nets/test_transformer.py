@@ -33,6 +33,7 @@ def test_age_bias_hides_the_future_and_what_is_too_old() -> None:
     want = [[0, -inf, -inf, -inf], [1, 0, -inf, -inf], [2, 1, 0, -inf], [-inf, 2, 1, 0]]
     assert bias(4, 4)[0].tolist() == want
     assert bias(1, 4)[0].tolist() == want[-1:]
+    assert bias(1, 3).tolist() == [[[2, 1, 0]], [[5, 4, 3]]]
 
 
 def test_attention_by_hand() -> None:
