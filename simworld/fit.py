@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from simworld.checkpoint import load_training_state, save_training_state
 from simworld.optim import Average, OptimConfig, build_optimizers, rate
-from simworld.sharding import Sharding, average_gradients, divided, mean_over_ranks, part_of, whole
+from simworld.sharding import Sharding, average_gradients, divided, mean_over_ranks, part_of, recomputed, whole
 
 
 class Phase(Protocol):
@@ -40,7 +40,8 @@ class Phase(Protocol):
 class Run:
     """Where and how training runs: folder, device, precision, ranks, and who hears of it.
 
-    `sharding` says what each rank holds: all parameters (replicated), or a part of each (fsdp).
+    `sharding` says what each rank holds: all parameters (replicated), or a part of each (fsdp). With `recompute`
+    transformers trade a third more arithmetic for memory.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Run:
     on_metrics: Callable[[dict[str, float]], None] | None = None
     stop_after: int | None = None  # steps in this process, to test resuming
     sharding: Sharding = "replicated"
+    recompute: bool = False
 
     @property
     def rank(self) -> int:
@@ -84,7 +86,7 @@ def fit(
     Once the share `marks[i]` is done, `at_mark(steps, marks[i])` sees the averaged weights, at no charge. Returns
     processor seconds used.
     """
-    with divided(phase.model, phase.parts, run.sharding, run.device):
+    with divided(phase.model, phase.parts, run.sharding, run.device), recomputed(phase.model, run.recompute):
         fitting = _Fitting(phase, run, budget_s)
         fitting.resume()
         left = sorted(marks)

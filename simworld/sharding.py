@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Replicate
+from torch.utils.checkpoint import checkpoint
 
 Sharding = Literal["replicated", "fsdp"]
 
@@ -46,13 +48,34 @@ def _split(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Every block of a transformer is gathered by itself, everything else together."""
     for p in module.parameters():
         p.data = p.data.contiguous()  # convolutions may lie channels last, which FSDP2 does not split
-    for name, block in module.named_modules():
-        if name.rpartition(".")[0].endswith("blocks"):
-            fully_shard(block, mesh=mesh)
+    for block in blocks_of(module):
+        fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
     if hasattr(module, "loss"):  # an entrance beside forward, before which the parameters must be gathered as well
         register_fsdp_forward_method(module, "loss")
     return module
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The blocks of the transformers within."""
+    return [block for name, block in module.named_modules() if name.rpartition(".")[0].endswith("blocks")]
+
+
+@contextmanager
+def recomputed(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Inside, a transformer's block keeps its input alone and is computed again in the backward pass.
+
+    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": a third more arithmetic, far less memory.
+    """
+    blocks = blocks_of(model) if wanted else []
+    for block in blocks:
+        again = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        block.forward = again  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
 
 
 def whole(tensor: Tensor) -> Tensor:

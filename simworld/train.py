@@ -40,7 +40,8 @@ class TrainConfig:
     phase on `head_windows` windows comes after them (heads.steps=0: leave it out). `init` is a
     checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW, at a larger rate and
     in smaller batches than published, chosen without a trial for the few steps that a CPU affords. `sharding` fsdp
-    splits weights, gradients and optimiser state over the ranks of torchrun.
+    splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps no activations inside
+    a transformer's block and computes them again.
     """
 
     model: Literal["latent", "unet"] = "latent"
@@ -63,6 +64,7 @@ class TrainConfig:
     codec_share: float = 0.25
     save_every_s: float = 60.0
     sharding: Sharding = "replicated"
+    recompute: bool = False
 
 
 def train(
@@ -95,6 +97,7 @@ def train(
             on_metrics=on_metrics,
             stop_after=stop_after,
             sharding=config.sharding,
+            recompute=config.recompute,
         )
         _claim(out, config, cache, run)
         # drawn first: a store that holds no start is refused before the training, not after it
@@ -219,7 +222,7 @@ def _join_ranks(device: str) -> bool:
 def _claim(out: Path, config: TrainConfig, cache: FrameCache, run: Run) -> None:
     """Write the run's recipe into its folder, or check that the folder holds the same one."""
     # what may change between starts of one run without changing its result
-    free = {"device", "save_every_s", "sharding"}
+    free = {"device", "save_every_s", "sharding", "recompute"}
     recipe: dict[str, Any] = {k: v for k, v in to_json(config).items() if k not in free}
     recipe["data"] = hashlib.sha256(str(cache.path.name).encode()).hexdigest()[:16]
     recipe = json.loads(json.dumps(recipe))

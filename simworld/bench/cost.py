@@ -43,15 +43,16 @@ def cost_of(config: LatentConfig, spec: EpisodeSpec, window: int) -> Cost:
     t = config.dynamics.transformer
     tokens = num_tokens(model)
     cache = 2 * tokens * (t.window - 1) * t.width * num_temporal(config)
-    boundaries = window * tokens * t.width * (t.layers + 1)
+    saved = _saved_numbers(model, window)
+    recomputed = window * tokens * t.width * (t.layers + 1) + saved // t.layers  # every block's input, and one block
     return Cost(
         parameters=parameters,
         tokens=tokens,
         flop_per_frame=counted_flop(model),
         weight_bytes=BF16_BYTES * parameters,
         cache_bytes=BF16_BYTES * cache,
-        activation_bytes=BF16_BYTES * _saved_numbers(model, window),
-        recomputed_activation_bytes=BF16_BYTES * boundaries,
+        activation_bytes=BF16_BYTES * saved,
+        recomputed_activation_bytes=BF16_BYTES * recomputed,
     )
 
 
