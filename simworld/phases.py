@@ -78,7 +78,7 @@ class CodecPhase:
     """Single frames of all cameras, through the codec and back."""
 
     name = "codec"
-    parts = ("codec",)
+    parts: tuple[str, ...] = ("codec",)
 
     def __init__(
         self, model: LatentWorldModel, cache: FrameCache, config: PhaseConfig, optim: OptimConfig, seed: int, run: Run
@@ -139,7 +139,7 @@ class DynamicsPhase:
     """Windows of latents: the dynamics and the outcome heads, together."""
 
     name = "dynamics"
-    parts = ("dynamics", "heads")
+    parts: tuple[str, ...] = ("dynamics", "heads")
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class ReferencePhase:
     """Windows of frames, as published: the U-Net, and beside it the outcome heads on true frames."""
 
     name = "reference"
-    parts = ("reference", "classifier", "heads")
+    parts: tuple[str, ...] = ("reference", "classifier", "heads")
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from simworld.episode import EpisodeSpec
@@ -30,6 +31,7 @@ class Cost:
     parameters: int
     tokens: int
     flop_per_frame: int
+    kernels_per_frame: int
     weight_bytes: int
     cache_bytes: int
     activation_bytes: int
@@ -49,6 +51,7 @@ def cost_of(config: LatentConfig, spec: EpisodeSpec, window: int) -> Cost:
         parameters=parameters,
         tokens=tokens,
         flop_per_frame=counted_flop(model),
+        kernels_per_frame=counted_kernels(model),
         weight_bytes=BF16_BYTES * parameters,
         cache_bytes=BF16_BYTES * cache,
         activation_bytes=BF16_BYTES * saved,
@@ -76,6 +79,29 @@ def counted_flop(model: WorldModel[Any], context: int | None = None) -> int:
 
     Counted on a copy without data: on a CPU the counter does not know the kernel of fused attention.
     """
+    counter = FlopCounterMode(display=False)
+    _step_without_data(model, context, counter)
+    return int(counter.get_total_flops())
+
+
+def counted_kernels(model: WorldModel[Any]) -> int:
+    """Operations that an eager step starts one after the other, views not counted."""
+    counter = _Kernels()
+    _step_without_data(model, None, counter)
+    return counter.num
+
+
+class _Kernels(TorchDispatchMode):
+    num = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        returned = [r.alias_info for r in func._schema.returns]
+        self.num += not any(alias is not None and not alias.is_write for alias in returned)
+        return func(*args, **(kwargs or {}))
+
+
+def _step_without_data(model: WorldModel[Any], context: int | None, counter: Any) -> None:
+    """One step on the meta device, and nothing else, under `counter`."""
     model = copy.deepcopy(model).to("meta")
     if context is None:
         context = model.config.dynamics.transformer.window - 1
@@ -85,9 +111,8 @@ def counted_flop(model: WorldModel[Any], context: int | None = None) -> int:
     }
     actions = torch.empty(1, context, spec.action.size, device="meta")
     state = model.start(frames, actions, seed=torch.empty(1, dtype=torch.int64, device="meta"))
-    with FlopCounterMode(display=False) as counter:
+    with counter:
         model.step(state, torch.empty(1, spec.action.size, device="meta"))
-    return int(counter.get_total_flops())
 
 
 def flop_of_frame(model: LatentWorldModel) -> int:

@@ -233,14 +233,13 @@ def _distances(features: Features, real: Film, clips: dict[str, Film], dims: int
 
 def _cost(films: Films, spans: dict[str, tuple[int, int]]) -> dict[str, Numbers]:
     """Median seconds of a step and largest state of each span; a ratio near 1 is flat."""
-    cost: dict[str, Numbers] = {}
-    for name, values, reduce in (
-        ("step_s", films.seconds, np.median),
-        ("state_bytes", films.state_bytes, np.max),
-    ):
-        by: Numbers = {k: float(reduce(values[first - 1 : last])) for k, (first, last) in spans.items()}
-        cost[name] = by | {"ratio": _ratio(by["late"], by["early"])}
-    return cost
+    at = {name: slice(first - 1, last) for name, (first, last) in spans.items()}
+    step_s: Numbers = {name: float(np.median(films.seconds[part])) for name, part in at.items()}
+    size: Numbers = {name: float(films.state_bytes[part].max()) for name, part in at.items()}
+    return {
+        name: by | {"ratio": _ratio(by["late"], by["early"])}
+        for name, by in (("step_s", step_s), ("state_bytes", size))
+    }
 
 
 def color_of(clips: Film) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Frames per second that a machine could reach at most, from its peak arithmetic and its memory bandwidth."""
+"""Frames per second that a machine could reach, from its peak arithmetic, memory bandwidth and cost of a launch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Machine:
     flop_per_s: float
     bytes_per_s: float
     memory_bytes: float
+    launch_s: float = 5e-6  # of one small operation in eager PyTorch, host side; of that order everywhere
 
 
 # Peak dense figures as NVIDIA publishes them; where a sheet states sparsity, half of it.
@@ -32,16 +33,19 @@ GPUS = {
 }
 
 
-def frames_per_s(cost: Cost, machine: Machine, batch: int) -> float | None:
+def frames_per_s(cost: Cost, machine: Machine, batch: int, *, eager: bool = False) -> float | None:
     """The roofline (Williams, Waterman and Patterson 2009): the larger of the times for arithmetic and for memory.
 
     Weights are read once for all streams, every stream's cache once. Activations are taken to stay on the chip and
-    launches to be free, so a real program is slower. None where weights and caches do not fit.
+    launches to be free, as in a captured graph; `eager` pays for them, which is what holds small models back. None
+    where weights and caches do not fit.
     """
     moved = cost.weight_bytes + batch * cost.cache_bytes
     if moved > machine.memory_bytes:
         return None
     seconds = max(batch * cost.flop_per_frame / machine.flop_per_s, moved / machine.bytes_per_s)
+    if eager:
+        seconds = max(seconds, cost.kernels_per_frame * machine.launch_s)
     return batch / seconds
 
 

@@ -92,11 +92,14 @@ def with_cameras(spec: EpisodeSpec, number: int, height: int, width: int) -> Epi
 
 def _row(cost: Cost, config: ScaleConfig, machines: dict[str, Machine], name: str) -> dict[str, Any]:
     number, height, width = config.cameras[name]
-    at_most = {
-        machine: {str(b): _round(frames_per_s(cost, figures, b)) for b in config.batches}
-        for machine, figures in machines.items()
+    rates = {
+        f"frames_per_s_{kind}": {
+            machine: {str(b): _round(frames_per_s(cost, figures, b, eager=kind == "eager")) for b in config.batches}
+            for machine, figures in machines.items()
+        }
+        for kind in ("at_most", "eager")
     }
-    return {"cameras": f"{number} x {height} x {width}"} | asdict(cost) | {"frames_per_s_at_most": at_most}
+    return {"cameras": f"{number} x {height} x {width}"} | asdict(cost) | rates
 
 
 def _share_of_peak(model: Any, peak: float, config: ScaleConfig, report: Callable[[str], None]) -> dict[str, Any]:
@@ -113,20 +116,20 @@ def _share_of_peak(model: Any, peak: float, config: ScaleConfig, report: Callabl
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    rates = ", ".join(f"{m} {by['1'] or '-'}" for m, by in row["frames_per_s_at_most"].items() if "1" in by)
+    rates = ", ".join(f"{m} {next(iter(by.values())) or '-'}" for m, by in row["frames_per_s_eager"].items())
     return (
         f"{row['parameters'] / 1e6:.1f} M parameters, {row['flop_per_frame'] / 1e9:.4g} GFLOP a frame, "
-        f"cache {row['cache_bytes'] / 1e6:.4g} MB; frames/s of one stream at most: {rates}"
+        f"cache {row['cache_bytes'] / 1e6:.4g} MB; frames/s projected, eager: {rates}"
     )
 
 
 def _draw(table: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    first = next(iter(table.values()))["frames_per_s_at_most"]
+    first = next(iter(table.values()))["frames_per_s_eager"]
     columns = ["size", "cameras", "M params", "GFLOP/frame", "weights GB", "cache GB", "train GB", "recomp. GB", *first]
     rows = []
     for name, row in table.items():
         gb = [row[k] / 1e9 for k in ("weight_bytes", "cache_bytes", "activation_bytes", "recomputed_activation_bytes")]
-        rates = [next(iter(by.values())) for by in row["frames_per_s_at_most"].values()]
+        rates = [next(iter(by.values())) for by in row["frames_per_s_eager"].values()]
         numbers = [row["parameters"] / 1e6, row["flop_per_frame"] / 1e9, *gb, *rates]
         rows.append([name, row["cameras"], *("-" if x is None else f"{x:.3g}" for x in numbers)])
     picture_of_table(columns, rows, path)

@@ -58,11 +58,12 @@ def test_memory_is_that_of_a_real_stream(checkpoint):
 
 
 def test_roofline():
-    cost = Cost(0, 0, flop_per_frame=100, weight_bytes=50, cache_bytes=10, activation_bytes=0,
+    cost = Cost(0, 0, flop_per_frame=100, kernels_per_frame=8, weight_bytes=50, cache_bytes=10, activation_bytes=0,
                 recomputed_activation_bytes=0)  # fmt: skip
     assert frames_per_s(cost, Machine(1000.0, 1e9, 1e9), 4) == pytest.approx(10.0)  # arithmetic is the limit
     assert frames_per_s(cost, Machine(1e9, 45.0, 1e9), 4) == pytest.approx(4 / 2.0)  # 50 + 4 x 10 bytes at 45 a second
     assert frames_per_s(cost, Machine(1e9, 1e9, 89.0), 4) is None
+    assert frames_per_s(cost, Machine(1e9, 1e9, 1e9, launch_s=0.5), 4, eager=True) == pytest.approx(4 / (8 * 0.5))
 
 
 def test_a_power_law_is_found_again():
