@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -113,7 +114,7 @@ class ReferenceWorldModel(WorldModel[ReferenceState]):
         actions = torch.cat([state.actions, encoded[:, None]], dim=1)
         noise = NoiseStream(state.seed, state.step).normal(*state.past.shape[2:])
         low = self.autocast_dtype != torch.float32
-        with torch.autocast(action.device.type, self.autocast_dtype, enabled=low):
+        with torch.autocast(action.device.type, self.autocast_dtype) if low else nullcontext():
             newest = self.reference.predict_next(state.past, actions, noise)
             features = self.classifier(torch.cat([state.past, newest[:, None]], dim=1), encoded)
             outcomes = self.heads(features)

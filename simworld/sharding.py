@@ -109,8 +109,9 @@ def average_gradients(parameters: Sequence[Tensor], world: int) -> None:
 
 def mean_over_ranks(values: Sequence[float | Tensor], device: torch.device) -> list[float]:
     """The same numbers on every rank, so that all of them come to the same decisions."""
-    numbers = torch.stack([torch.as_tensor(v).detach().double().to(device) for v in values])
-    if dist.is_initialized():
-        dist.all_reduce(numbers)
-        numbers /= dist.get_world_size()
-    return [float(x) for x in numbers.tolist()]
+    own = [float(v.detach()) if isinstance(v, Tensor) else float(v) for v in values]
+    if not dist.is_initialized():
+        return own
+    numbers = torch.tensor(own, dtype=torch.float64, device=device)
+    dist.all_reduce(numbers)
+    return [x / dist.get_world_size() for x in numbers.tolist()]

@@ -102,7 +102,7 @@ class _Kernels(TorchDispatchMode):
 
 def _step_without_data(model: WorldModel[Any], context: int | None, counter: Any) -> None:
     """One step on the meta device, and nothing else, under `counter`."""
-    model = copy.deepcopy(model).to("meta")
+    model = copy.deepcopy(model).to("meta").to_dtype(torch.float32)  # autocast does not know this device
     if context is None:
         context = model.config.dynamics.transformer.window - 1
     spec = model.spec
