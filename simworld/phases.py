@@ -198,11 +198,11 @@ class HeadsPhase:
     """
 
     name = "heads"
+    parts: tuple[str, ...] = ("heads",)
 
     def __init__(self, dynamics: DynamicsPhase, config: PhaseConfig, optim: OptimConfig, num_windows: int) -> None:
         self.dynamics, self.config, self.optim, self.steps = dynamics, config, optim, config.steps
         self.model, self.run, self.seed = dynamics.model, dynamics.run, dynamics.seed
-        self.modules: dict[str, nn.Module] = {"heads": self.model.heads}
         self.num_windows = num_windows
         self._seen: tuple[Tensor, Tensor, OutcomeTargets] | None = None
 
