@@ -87,6 +87,7 @@ class BenchOptions:
     budget_min: float | None = None
     data: str = "data/driving"
     heldout: str = "data/driving_heldout"
+    reference: str | None = None
     out: str | None = None
 
 

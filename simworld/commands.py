@@ -118,6 +118,8 @@ def bench(options: Options) -> None:
         heldout=Path(options["heldout"]),
         out=Path(options["out"] or "runs/bench"),
         make_simulator=functools.partial(resolve(env["make"]), **env["options"]),
+        simulator=benches.Simulator(env["make"], env["options"], env["plans"]),
+        reference=options["reference"],
         report=say,
     )
     benches.run(options["part"], settings)

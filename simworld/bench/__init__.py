@@ -15,6 +15,7 @@ from simworld.bench.fidelity import bench_fidelity
 from simworld.bench.outcomes import bench_outcomes
 from simworld.bench.speed import bench_speed
 from simworld.bench.steps import bench_steps
+from simworld.bench.trials import Simulator
 from simworld.data.files import read_json, write_json
 
 
@@ -28,6 +29,8 @@ class Settings:
     heldout: Path
     out: Path
     make_simulator: Callable[[], gymnasium.Env[Any, Any]]
+    simulator: Simulator
+    reference: str | None = None
     report: Callable[[str], None] = print
 
 
@@ -52,6 +55,18 @@ def _speed(settings: Settings, out: Path) -> dict[str, Any]:
     )
 
 
+def _outcomes(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_outcomes(
+        checkpoint=settings.checkpoint or "driving",
+        data=settings.data,
+        heldout=settings.heldout,
+        out=out,
+        simulator=settings.simulator,
+        reference=settings.reference,
+        report=settings.report,
+    )
+
+
 def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Path) -> dict[str, Any]:
     """A bench that scores weights on held-out films, with a probe fitted on the training data."""
     return bench(
@@ -68,7 +83,7 @@ PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "speed": _speed,
     "steps": partial(_on_films, bench_steps),
     "endurance": partial(_on_films, bench_endurance),
-    "outcomes": partial(_on_films, bench_outcomes),
+    "outcomes": _outcomes,
 }
 
 

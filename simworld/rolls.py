@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from simworld.data.cache import FrameCache
 from simworld.metrics.video import mse
@@ -15,6 +17,50 @@ from simworld.model.outcomes import QUANTILES
 from simworld.world_model import Prediction, WorldModel
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Where imagination begins and what is then done: b contexts of k actions, and h actions ahead.
+
+    frames {camera: uint8 (b, k+1, h, w, 3)}, actions (b, k, a), ahead (b, h, a), seed int64 (b,)
+    """
+
+    frames: dict[str, Tensor]
+    actions: Tensor
+    ahead: Tensor
+    seed: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        cache: FrameCache,
+        rows: NDArray[np.int64],
+        context: int,
+        horizon: int,
+        seeds: NDArray[np.int64] | None = None,
+    ) -> Opening:
+        """Windows that start at `rows` (b,); past an episode's end its last action is held.
+
+        Noise comes from `seeds`, or from the rows.
+        """
+        at = rows[:, None] + np.arange(context + 1)
+        left = cache.steps_left[rows + context]  # steps on record after the present one
+        ahead = (rows + context)[:, None] + np.minimum(np.arange(horizon), left[:, None])
+        return cls(
+            frames={c: torch.from_numpy(f[at]) for c, f in cache.frames.items()},
+            actions=torch.from_numpy(cache.actions[at[:, :-1]]),
+            ahead=torch.from_numpy(cache.actions[ahead]),
+            seed=torch.from_numpy(rows if seeds is None else seeds),
+        )
+
+    def imagined(self, model: WorldModel[Any]) -> Iterator[tuple[Any, Prediction]]:
+        """Yield, step by step, the state that a step sets out from and what the model foretells of it."""
+        state = model.start(self.frames, self.actions, seed=self.seed)
+        for t in range(self.ahead.shape[1]):
+            before = state
+            state, prediction = model.step(state, self.ahead[:, t])
+            yield before, prediction
 
 
 @dataclass(frozen=True)
@@ -26,6 +72,7 @@ class Roll:
     scalars       {name: (n,)} and categories {name: (n, c)}: weighted by when the event is expected
     trust         (n, h)
     pixel_error   (n, h) mean squared error in grey levels, NaN where the real episode has ended
+    film          uint8 (n, h, height, width, 3) of the first camera, None unless asked for
     """
 
     p_now: Floats
@@ -34,6 +81,7 @@ class Roll:
     categories: dict[str, Floats]
     trust: Floats
     pixel_error: Floats
+    film: NDArray[np.uint8] | None = None
 
     def p_within(self, steps: int) -> Floats:
         """P(event within 1 .. steps), (n, steps), from what each imagined step told."""
@@ -52,9 +100,17 @@ def roll_windows(
     horizon: int,
     event: str,
     batch: int,
+    *,
+    seeds: NDArray[np.int64] | None = None,
+    film: bool = False,
 ) -> Roll:
-    """Roll the windows that start at `rows` (n,), `batch` at a time; the noise of a window comes from its row."""
-    parts = [_roll(model, cache, rows[i : i + batch], context, horizon, event) for i in range(0, len(rows), batch)]
+    """Roll the windows that start at `rows` (n,), `batch` at a time; noise comes from `seeds` (n,), else from rows."""
+    parts = []
+    for i in range(0, len(rows), batch):
+        part = slice(i, i + batch)
+        opening = Opening.of(cache, rows[part], context, horizon, None if seeds is None else seeds[part])
+        told = [prediction for _, prediction in opening.imagined(model)]
+        parts.append(_told(model, told, pixel_errors(cache, rows[part], context, told), event, film))
 
     def joined(pick: Any) -> Any:
         return np.concatenate([pick(part) for part in parts])
@@ -66,35 +122,23 @@ def roll_windows(
         categories={name: joined(lambda r, n=name: r.categories[n]) for name in parts[0].categories},
         trust=joined(lambda r: r.trust),
         pixel_error=joined(lambda r: r.pixel_error),
+        film=joined(lambda r: r.film) if film else None,
     )
 
 
-def _roll(
-    model: WorldModel[Any], cache: FrameCache, rows: NDArray[np.int64], context: int, horizon: int, event: str
-) -> Roll:
-    at = rows[:, None] + np.arange(context + 1)
-    left = cache.steps_left[rows + context]  # steps on record after the present one
-    ahead = (rows + context)[:, None] + np.minimum(np.arange(horizon), left[:, None])
-    actions = torch.from_numpy(cache.actions[ahead])
-    state = model.start(
-        {c: torch.from_numpy(f[at]) for c, f in cache.frames.items()},
-        torch.from_numpy(cache.actions[at[:, :-1]]),
-        seed=torch.from_numpy(rows),
-    )
+def pixel_errors(cache: FrameCache, rows: NDArray[np.int64], context: int, told: list[Prediction]) -> Floats:
+    """Mean squared error (n, h) of the first camera, NaN where the real episode has ended."""
     camera, film = next(iter(cache.frames.items()))
-    told: list[Prediction] = []
+    left = cache.steps_left[rows + context]
     errors = []
-    for t in range(horizon):
-        state, prediction = model.step(state, actions[:, t])
+    for t, prediction in enumerate(told):
         real = film[np.minimum(rows + context + t + 1, len(film) - 1)]
         errors.append(np.where(t <= left, mse(real, prediction.frames[camera].numpy()), np.nan))
-        told.append(prediction)
-    return _told(model, told, np.stack(errors, axis=1), event, horizon)
+    return np.stack(errors, axis=1)
 
 
-def _told(
-    model: WorldModel[Any], told: list[Prediction], pixel_error: Floats, event: str, horizon: int
-) -> Roll:  # fmt: skip
+def _told(model: WorldModel[Any], told: list[Prediction], pixel_error: Floats, event: str, film: bool) -> Roll:
+    horizon = len(told)
     p_now = np.stack([p.outcomes.hazard[event][:, 0].double().numpy() for p in told], axis=1)
     survives = np.cumprod(np.concatenate([np.ones((len(p_now), 1)), 1 - p_now[:, :-1]], axis=1), axis=1)
     weight = p_now * survives
@@ -114,4 +158,6 @@ def _told(
     first = told[0].outcomes.hazard[event].double().numpy()
     hazard_first = np.pad(first, ((0, 0), (0, max(0, horizon - first.shape[1]))))[:, :horizon]
     trust = np.stack([p.trust.double().numpy() for p in told], axis=1)
-    return Roll(p_now, hazard_first, scalars, categories, trust, pixel_error)
+    camera = next(iter(told[0].frames))
+    frames = np.stack([p.frames[camera].numpy() for p in told], axis=1) if film else None
+    return Roll(p_now, hazard_first, scalars, categories, trust, pixel_error, frames)
