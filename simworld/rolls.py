@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.data.cache import FrameCache
-from simworld.metrics.video import mse
 from simworld.model.outcomes import QUANTILES
 from simworld.world_model import Prediction, WorldModel
 
@@ -70,8 +69,6 @@ class Roll:
     p_now         (n, h) probability that the event happens at that step, as told at that step
     hazard_first  (n, h) the first step's own hazard over the steps to come; p_first its P(within)
     scalars       {name: (n,)} and categories {name: (n, c)}: weighted by when the event is expected
-    trust         (n, h)
-    pixel_error   (n, h) mean squared error in grey levels, NaN where the real episode has ended
     film          uint8 (n, h, height, width, 3) of the first camera, None unless asked for
     """
 
@@ -79,8 +76,6 @@ class Roll:
     hazard_first: Floats
     scalars: dict[str, Floats]
     categories: dict[str, Floats]
-    trust: Floats
-    pixel_error: Floats
     film: NDArray[np.uint8] | None = None
 
     def p_within(self, steps: int) -> Floats:
@@ -110,7 +105,7 @@ def roll_windows(
         part = slice(i, i + batch)
         opening = Opening.of(cache, rows[part], context, horizon, None if seeds is None else seeds[part])
         told = [prediction for _, prediction in opening.imagined(model)]
-        parts.append(_told(model, told, pixel_errors(cache, rows[part], context, told), event, film))
+        parts.append(_told(model, told, event, film))
 
     def joined(pick: Any) -> Any:
         return np.concatenate([pick(part) for part in parts])
@@ -120,24 +115,11 @@ def roll_windows(
         hazard_first=joined(lambda r: r.hazard_first),
         scalars={name: joined(lambda r, n=name: r.scalars[n]) for name in parts[0].scalars},
         categories={name: joined(lambda r, n=name: r.categories[n]) for name in parts[0].categories},
-        trust=joined(lambda r: r.trust),
-        pixel_error=joined(lambda r: r.pixel_error),
         film=joined(lambda r: r.film) if film else None,
     )
 
 
-def pixel_errors(cache: FrameCache, rows: NDArray[np.int64], context: int, told: list[Prediction]) -> Floats:
-    """Mean squared error (n, h) of the first camera, NaN where the real episode has ended."""
-    camera, film = next(iter(cache.frames.items()))
-    left = cache.steps_left[rows + context]
-    errors = []
-    for t, prediction in enumerate(told):
-        real = film[np.minimum(rows + context + t + 1, len(film) - 1)]
-        errors.append(np.where(t <= left, mse(real, prediction.frames[camera].numpy()), np.nan))
-    return np.stack(errors, axis=1)
-
-
-def _told(model: WorldModel[Any], told: list[Prediction], pixel_error: Floats, event: str, film: bool) -> Roll:
+def _told(model: WorldModel[Any], told: list[Prediction], event: str, film: bool) -> Roll:
     horizon = len(told)
     p_now = np.stack([p.outcomes.hazard[event][:, 0].double().numpy() for p in told], axis=1)
     survives = np.cumprod(np.concatenate([np.ones((len(p_now), 1)), 1 - p_now[:, :-1]], axis=1), axis=1)
@@ -157,7 +139,6 @@ def _told(model: WorldModel[Any], told: list[Prediction], pixel_error: Floats, e
     }
     first = told[0].outcomes.hazard[event].double().numpy()
     hazard_first = np.pad(first, ((0, 0), (0, max(0, horizon - first.shape[1]))))[:, :horizon]
-    trust = np.stack([p.trust.double().numpy() for p in told], axis=1)
     camera = next(iter(told[0].frames))
     frames = np.stack([p.frames[camera].numpy() for p in told], axis=1) if film else None
-    return Roll(p_now, hazard_first, scalars, categories, trust, pixel_error, frames)
+    return Roll(p_now, hazard_first, scalars, categories, frames)

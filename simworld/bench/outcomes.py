@@ -11,17 +11,25 @@ import torch
 
 from simworld.bench import baselines, plots
 from simworld.bench.films import FidelityConfig, fit_state_probe
-from simworld.bench.foresight import OutcomesConfig, draw_windows, estimates, foreseen, impact_windows
+from simworld.bench.foresight import (
+    OutcomesConfig,
+    Windows,
+    draw_windows,
+    foreseen,
+    impact_windows,
+    usable_windows,
+)
 from simworld.bench.questions import Answers, Questions, ask, score, true_values
 from simworld.bench.trials import Simulator, Trials, record, trials_of
+from simworld.bench.trust import CANDIDATES, compare, ordinary, signs_of
 from simworld.checkpoint import load_world_model
 from simworld.collect import resolve
 from simworld.data.cache import FrameCache
 from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
 from simworld.episode import EpisodeSpec
-from simworld.metrics import calibration
 from simworld.metrics.probe import Probe
+from simworld.world_model import WorldModel
 
 Say = Callable[[str], None]
 
@@ -61,8 +69,11 @@ def bench_outcomes(
     found = score(questions, answers, config, rng)
     roll = answers.drawn
     first = foreseen(drawn, roll.p_first, roll.hazard_first, base_rate, cache.spec.dt_s, config, rng)
-    found |= {"from_first_step": first, "base_rate": base_rate} | _trust(questions, answers, config, rng)
-    probe = _probe(EpisodeStore(data).cache(), config, report)
+    found |= {"from_first_step": first, "base_rate": base_rate}
+    train = EpisodeStore(data).cache()
+    probe = _probe(train, config, report)
+    unseen = _unseen(simulator, model.spec, out, config, left_out, report)
+    found |= _trust(model, questions, train, probe, unseen, config, rng, report)
     found["baselines"] = _baselines(questions, probe, reference, config, rng, dtype, left_out, report)
     found["left_out"] = left_out
     write_json(out / "report.json", {"outcomes": found})
@@ -85,6 +96,21 @@ def _trials(
     store = record(simulator, "trials", out / "trials", config.trial_episodes, spec, config, report)
     plan = resolve(simulator.plans["trials"])
     return trials_of(store, [plan(i, config.seed).about for i in range(len(store))], config)
+
+
+def _unseen(
+    simulator: Simulator | None,
+    spec: EpisodeSpec,
+    out: Path,
+    config: OutcomesConfig,
+    left_out: dict[str, str],
+    report: Say,
+) -> FrameCache | None:
+    if simulator is None or "unseen" not in simulator.plans:
+        left_out["unseen"] = "the env names no plan `unseen`, so trust is not tried on settings foreign to training"
+        return None
+    report("playing settings that training never saw")
+    return record(simulator, "unseen", out / "unseen", config.unseen_episodes, spec, config, report).cache()
 
 
 def _probe(train: FrameCache, config: OutcomesConfig, report: Say) -> Probe | None:
@@ -121,14 +147,36 @@ def _baselines(
     return found
 
 
-def _trust(questions: Questions, answers: Answers, config: OutcomesConfig, rng: np.random.Generator) -> dict[str, Any]:
-    """Does low trust find the worst fifth of the imagined steps by pixel error? Steps with a real twin only."""
-    roll = answers.drawn
-    known = np.isfinite(roll.pixel_error)
-    bad = roll.pixel_error[known] >= np.quantile(roll.pixel_error[known], 0.8)
-    episode = np.broadcast_to(questions.drawn.episode[:, None], known.shape)[known]
-    return estimates({"trust_auroc": (calibration.auroc, episode, bad, 1 - roll.trust[known])}, config, rng) | {
-        "trust_error": "pixels"
+def _trust(
+    model: WorldModel[Any],
+    questions: Questions,
+    train: FrameCache,
+    probe: Probe | None,
+    unseen: FrameCache | None,
+    config: OutcomesConfig,
+    rng: np.random.Generator,
+    report: Say,
+) -> dict[str, Any]:
+    """Which sign finds the worst imagined steps, of held-out films and of settings that training never saw."""
+    report("comparing signs of wrong frames")
+    usual = usable_windows(train, config).rows
+    density = ordinary(model, train, np.sort(rng.choice(usual, min(512, len(usual)), replace=False)), config)
+
+    def some(windows: Windows) -> Windows:
+        return windows.part(np.sort(rng.permutation(len(windows.rows))[: config.trust_windows]))
+
+    held = signs_of(model, questions.cache, some(questions.drawn), probe, density, config)
+    table = {"heldout": compare(held, config, rng)}
+    if unseen is not None:
+        strange = signs_of(model, unseen, some(usable_windows(unseen, config)), probe, density, config)
+        table |= {"unseen": compare(strange, config, rng), "both": compare(held.beside(strange), config, rng)}
+    last = list(table.values())[-1]
+    return {
+        "trust": table,
+        "trust_auroc": table["heldout"]["head"],
+        "trust_auroc_interval": table["heldout"]["head_interval"],
+        "trust_best": max(CANDIDATES, key=lambda name: last[name] or 0.0),
+        "trust_error": "pixels" if probe is None else "probe",
     }
 
 
