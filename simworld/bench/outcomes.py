@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simworld.bench import baselines, plots
+from simworld.bench import baselines
 from simworld.bench.films import FidelityConfig, fit_state_probe
 from simworld.bench.foresight import (
     OutcomesConfig,
@@ -19,7 +19,9 @@ from simworld.bench.foresight import (
     impact_windows,
     usable_windows,
 )
-from simworld.bench.questions import Answers, Questions, ask, score, true_values
+from simworld.bench.mistakes import write_mistakes
+from simworld.bench.outcome_page import draw, write_page
+from simworld.bench.questions import Questions, ask, score
 from simworld.bench.trials import Simulator, Trials, record, trials_of
 from simworld.bench.trust import CANDIDATES, compare, ordinary, signs_of
 from simworld.checkpoint import load_world_model
@@ -77,7 +79,10 @@ def bench_outcomes(
     found["baselines"] = _baselines(questions, probe, reference, config, rng, dtype, left_out, report)
     found["left_out"] = left_out
     write_json(out / "report.json", {"outcomes": found})
-    _draw(questions, answers, config, out)
+    draw(questions, answers, found, config, out)
+    write_mistakes(model, questions, answers, config, out)
+    write_page(found, out)
+    report(f"page: {out / 'outcomes.html'}")
     return {"outcomes": found}
 
 
@@ -178,16 +183,3 @@ def _trust(
         "trust_best": max(CANDIDATES, key=lambda name: last[name] or 0.0),
         "trust_error": "pixels" if probe is None else "probe",
     }
-
-
-def _draw(questions: Questions, answers: Answers, config: OutcomesConfig, out: Path) -> None:
-    roll = answers.drawn
-    labels = questions.drawn.to_event < config.horizon
-    shown = {"imagined": roll.p_within(config.horizon)[:, -1], "first step": roll.p_first[:, -1]}
-    plots.reliability_diagram(labels, shown, out / "reliability.png")
-    plots.precision_recall(labels, shown, out / "precision_recall.png")
-    for name, value in answers.impacts.scalars.items() if answers.impacts is not None else ():
-        truth = true_values(questions, name, config)
-        known = np.isfinite(truth)
-        path = out / f"severity_{name}.png"
-        plots.severity_scatter(truth[known], value[known], path, label=name.replace("_", " "))

@@ -67,8 +67,11 @@ def test_report(checkpoint, store, tmp_path, strict):
     assert found["baselines"]["base_rate"]["auroc_3s"] == 0.5
     assert "ece" not in found["baselines"]["ttc_rule"] and {"trials", "reference"} <= set(found["left_out"])
     assert {p.name for p in tmp_path.glob("*.png")} == {
-        "reliability.png", "precision_recall.png", "severity_delta_v.png",
+        "reliability.png", "precision_recall.png", "severity_delta_v.png", "timing.png",
+        "mistakes_false_alarms.png", "mistakes_misses.png", "mistakes_severity.png",
     }  # fmt: skip
+    page = (tmp_path / "outcomes.html").read_text()
+    assert page.count("data:image/png;base64,") == 7 and "twin_sign_accuracy" in page and 'src="http' not in page
 
 
 def test_an_unknown_event_is_refused(checkpoint, store, tmp_path):
