@@ -20,10 +20,10 @@ def plan(index: int, seed: int) -> EpisodePlan:
     reset_seed, driver = int(rng.integers(2**31)), str(rng.choice(DRIVERS))
     options: dict[str, Any] = {"curviness": "winding", "light": "fog", "num_actors": MOST_ACTORS}
     if index % 2:
-        places = zip(COLUMN, rng.uniform(15.0, 45.0, len(COLUMN)), rng.uniform(1.0, 4.0, len(COLUMN)), strict=True)
+        speeds = rng.uniform(1.0, 4.0, len(COLUMN))
         actors = [
-            {"kind": k, "ahead_m": float(a + 14 * (i // 2)), "left_m": 3.6 * (i % 2), "speed_mps": float(v)}
-            for i, (k, a, v) in enumerate(places)
+            {"kind": k, "ahead_m": 18.0 + 16 * (i // 2) + 4 * (i % 2), "left_m": 3.6 * (i % 2), "speed_mps": float(v)}
+            for i, (k, v) in enumerate(zip(COLUMN, speeds, strict=True))
         ]
         options = {"num_lanes": 3, "lane": 1, "oncoming": False, "light": "fog", "ego_speed_mps": 12.0}
         options |= {"curviness": "straight", "actors": actors}

@@ -53,6 +53,11 @@ class Opening:
             seed=torch.from_numpy(rows if seeds is None else seeds),
         )
 
+    def to(self, device: torch.device | str) -> Opening:
+        """The same on another device."""
+        frames = {c: f.to(device) for c, f in self.frames.items()}
+        return Opening(frames, self.actions.to(device), self.ahead.to(device), self.seed.to(device))
+
     def imagined(self, model: WorldModel[Any]) -> Iterator[tuple[Any, Prediction]]:
         """Yield, step by step, the state that a step sets out from and what the model foretells of it."""
         state = model.start(self.frames, self.actions, seed=self.seed)

@@ -22,6 +22,7 @@ class OutcomesConfig:
 
     trial_episodes, unseen_episodes   recorded in the simulator, where its env names such plans
     trust_windows                     windows of each kind on which the signs of error are compared
+    most_impacts                      real crashes that are imagined from 1 s before
     reference_windows                 windows, and reference_trials trials, that the slower reference imagines
     probed                            states of the probe, by which imagined frames are judged
     """
@@ -37,7 +38,8 @@ class OutcomesConfig:
     probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m", "closing_mps")
     trial_episodes: int = 240
     unseen_episodes: int = 32
-    trust_windows: int = 96
+    trust_windows: int = 64
+    most_impacts: int = 120
     reference_windows: int = 64
     reference_trials: int = 20
     workers: int | None = None
@@ -88,7 +90,7 @@ def usable_windows(cache: FrameCache, config: OutcomesConfig) -> Windows:
 
 
 def impact_windows(cache: FrameCache, config: OutcomesConfig, lead: int) -> Windows:
-    """One window for every event that has a clean context, its present `lead` steps before the event's end."""
+    """Windows of events that have a clean context, the present `lead` steps before the event's end."""
     to_event = cache.steps_to_event[config.event]
     happens = np.flatnonzero(to_event == 0)
     rows = happens - (lead - 1) - config.context
@@ -98,6 +100,7 @@ def impact_windows(cache: FrameCache, config: OutcomesConfig, lead: int) -> Wind
         cache.first_row, happens, side="right"
     )
     rows = rows[same & (to_event[rows] == config.context + lead - 1)]
+    rows = np.sort(np.random.default_rng(config.seed).permutation(rows)[: config.most_impacts])
     return _windows(cache, rows, np.full(len(rows), lead - 1))
 
 

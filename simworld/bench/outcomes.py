@@ -44,7 +44,7 @@ def bench_outcomes(
     out: Path,
     simulator: Simulator | None = None,
     reference: str | None = None,
-    windows: int = 700,
+    windows: int = 600,
     config: OutcomesConfig | None = None,
     dtype: torch.dtype = torch.bfloat16,
     report: Say = print,
