@@ -22,6 +22,7 @@ class OutcomesConfig:
 
     trial_episodes, unseen_episodes   recorded in the simulator, where its env names such plans
     trust_windows                     windows of each kind on which the signs of error are compared
+    ordinary_windows                  windows of the training data whose features count as ordinary
     most_impacts                      real crashes that are imagined from 1 s before
     reference_windows                 windows, and reference_trials trials, that the slower reference imagines
     probed                            states of the probe, by which imagined frames are judged
@@ -39,6 +40,7 @@ class OutcomesConfig:
     trial_episodes: int = 240
     unseen_episodes: int = 32
     trust_windows: int = 64
+    ordinary_windows: int = 384
     most_impacts: int = 120
     reference_windows: int = 64
     reference_trials: int = 20

@@ -164,8 +164,8 @@ def _trust(
 ) -> dict[str, Any]:
     """Which sign finds the worst imagined steps, of held-out films and of settings that training never saw."""
     report("comparing signs of wrong frames")
-    usual = usable_windows(train, config).rows
-    density = ordinary(model, train, np.sort(rng.choice(usual, min(512, len(usual)), replace=False)), config)
+    usual = rng.permutation(usable_windows(train, config).rows)[: config.ordinary_windows]
+    density = ordinary(model, train, np.sort(usual), config)
 
     def some(windows: Windows) -> Windows:
         return windows.part(np.sort(rng.permutation(len(windows.rows))[: config.trust_windows]))
