@@ -159,5 +159,5 @@ def _fit(
             return total
 
         optimizer.step(loss)  # type: ignore[no-untyped-call]
-    scale, bias = float(free[0].exp()), float(free[1])
+    scale, bias = float(free.detach()[0].exp()), float(free.detach()[1])
     return (scale, bias) if np.isfinite([scale, bias]).all() else None

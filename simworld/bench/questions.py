@@ -16,6 +16,9 @@ from simworld.rolls import Roll, roll_windows
 from simworld.world_model import WorldModel
 
 
+OF_TRIALS = ("twin_sign_accuracy", "twin_recall_at_5fpr", "mass_law_error")  # null where there are none
+
+
 @dataclass(frozen=True)
 class Questions:
     """Windows of held-out films and how often the event lies ahead of one; real crashes from 1 s before; trials."""
@@ -79,6 +82,7 @@ def score(questions: Questions, answers: Answers, config: OutcomesConfig, rng: n
     found = foreseen(drawn, roll.p_within(h), roll.p_now, questions.base_rate, dt_s, config, rng)
     if answers.impacts is not None:
         found |= severity(questions, answers.impacts, config, rng)
+    found |= dict.fromkeys(OF_TRIALS)
     if questions.trials is not None and answers.trials is not None:
         p = answers.trials.p_within(h)[:, -1]
         found |= twin_scores(questions.trials, p, config, rng)
