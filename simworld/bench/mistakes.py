@@ -21,6 +21,7 @@ COLUMNS = 9
 SEVERITY = "delta_v"
 
 Note = Callable[[int], tuple[str, str]]  # what is written beside the real and the imagined film of a window
+Kind = tuple[str, Windows, NDArray[Any], Note]  # a mistake, its windows, their indices with the worst first
 
 
 def write_mistakes(
@@ -38,10 +39,8 @@ def write_mistakes(
     return found
 
 
-def _kinds(
-    questions: Questions, answers: Answers, config: OutcomesConfig
-) -> list[tuple[str, Windows, NDArray[np.int64], Note]]:
-    """(kind, windows, their indices with the worst first, what to write beside each)."""
+def _kinds(questions: Questions, answers: Answers, config: OutcomesConfig) -> list[Kind]:
+    """Every kind of mistake that the answers can show."""
     drawn, dt_s, h = questions.drawn, questions.cache.spec.dt_s, config.horizon
     p = answers.drawn.p_within(h)[:, -1]
     happens = drawn.to_event < h
@@ -52,7 +51,7 @@ def _kinds(
 
     alarms = np.flatnonzero(~happens)
     missed = np.flatnonzero(happens)
-    kinds = [
+    kinds: list[Kind] = [
         ("false_alarms", drawn, alarms[np.argsort(-p[alarms], kind="stable")], of_windows),
         ("misses", drawn, missed[np.argsort(p[missed], kind="stable")], of_windows),
     ]
