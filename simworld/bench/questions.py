@@ -15,7 +15,6 @@ from simworld.metrics import calibration
 from simworld.rolls import Roll, roll_windows
 from simworld.world_model import WorldModel
 
-
 OF_TRIALS = ("twin_sign_accuracy", "twin_recall_at_5fpr", "mass_law_error")  # null where there are none
 
 
