@@ -15,13 +15,14 @@ from simworld.policy import Observation, Policy
 class EpisodePlan:
     """Recipe of one episode: a mix's ``plan(index, seed)`` is a pure function that returns it.
 
-    `policy` draws its chance from ``policy.reset(np.array([reset_seed]))``.
+    `policy` draws its chance from ``policy.reset(np.array([reset_seed]))``; `about` is what a bench groups episodes by.
     """
 
     reset_seed: int
     policy: Policy
     max_steps: int
     options: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 class ForkPolicy:

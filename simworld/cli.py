@@ -90,6 +90,7 @@ class BenchOptions:
     train_min: float | None = None
     data: str = "data/driving"
     heldout: str = "data/driving_heldout"
+    reference: str | None = None
     out: str | None = None
 
 

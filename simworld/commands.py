@@ -124,6 +124,8 @@ def bench(options: Options) -> None:
         make_policy=resolve("simworld.policies.registry:make_policy"),
         sizes={name: from_json(LatentConfig, raw, where=name) for name, raw in options["sizes"].items()},
         train_min=options["train_min"],
+        simulator=benches.Simulator(env["make"], env["options"], env["plans"]),
+        reference=options["reference"],
         report=say,
     )
     benches.run(options["part"], settings)

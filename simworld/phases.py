@@ -11,6 +11,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simworld.calibrate import calibrate_events
 from simworld.data.cache import FrameCache
 from simworld.data.windows import Batch, WindowSampler
 from simworld.fit import Run
@@ -152,7 +153,7 @@ class DynamicsPhase:
         run: Run,
     ) -> None:
         self.model, self.latents, self.config, self.optim, self.steps = model, latents, config, optim, config.steps
-        self.seed, self.run = seed, run
+        self.cache, self.seed, self.run = cache, seed, run
         self.sampler = shared_sampler(cache, config, config.window, seed, run)
 
     def window(
@@ -180,7 +181,7 @@ class DynamicsPhase:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Calibrate trust on windows of the training data."""
+        """Calibrate trust and the hazards of events on windows of the training data."""
         features = []
         sampler = self.whole_sampler(self.seed + 1, self.config.event_fraction)
         for step in range(4):
@@ -188,6 +189,7 @@ class DynamicsPhase:
             noise = stream(self.seed + 1, step, sampler, self.run.device)
             features.append(self.model.registers(latents, actions, noise))
         self.model.heads.calibrate_trust(torch.cat(features))
+        calibrate_events(self.model, self.cache, seed=self.seed, device=self.run.device, autocast=self.run.autocast)
 
 
 class HeadsPhase:

@@ -17,6 +17,7 @@ from simworld.bench.scale import bench_scale
 from simworld.bench.speed import bench_speed
 from simworld.bench.steps import bench_steps
 from simworld.checkpoint import find_checkpoint
+from simworld.bench.trials import Simulator
 from simworld.data.files import read_json, write_json
 from simworld.policy import Policy
 from simworld.world_model import LatentConfig
@@ -32,9 +33,11 @@ class Settings:
     heldout: Path
     out: Path
     make_simulator: Callable[[], gymnasium.Env[Any, Any]]
+    simulator: Simulator
     make_policy: Callable[..., Policy] | None = None  # from a policy's name and an ActionSpec
     sizes: dict[str, LatentConfig] = field(default_factory=dict)
     train_min: float | None = None
+    reference: str | None = None
     report: Callable[[str], None] = print
 
 
@@ -55,6 +58,18 @@ def _speed(settings: Settings, out: Path) -> dict[str, Any]:
         checkpoint=settings.checkpoint or "driving",
         out=out,
         make_simulator=settings.make_simulator,
+        report=settings.report,
+    )
+
+
+def _outcomes(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_outcomes(
+        checkpoint=settings.checkpoint or "driving",
+        data=settings.data,
+        heldout=settings.heldout,
+        out=out,
+        simulator=settings.simulator,
+        reference=settings.reference,
         report=settings.report,
     )
 
@@ -98,7 +113,7 @@ PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "speed": _speed,
     "steps": partial(_on_films, bench_steps),
     "endurance": _endurance,
-    "outcomes": partial(_on_films, bench_outcomes),
+    "outcomes": _outcomes,
     "scale": _scale,
 }
 

@@ -114,6 +114,32 @@ def precision_recall(labels: ArrayLike, scores_by_name: Mapping[str, ArrayLike],
     _write(figure, path)
 
 
+def timing_histogram(errors_s: ArrayLike, path: Path, *, dt_s: float) -> None:
+    """How much too late (right) or too early (left) an event inside the next two seconds is expected."""
+    figure, axes = _figure(4.8, 3.4)
+    values = np.asarray(errors_s, np.float64)
+    reach = max(float(np.abs(values).max(initial=0.0)), 1.0) + dt_s
+    axes.hist(values, bins=np.arange(-reach, reach + 2 * dt_s, 2 * dt_s).tolist(), color=COLORS[0])
+    axes.axvline(0, color=COLORS[2], linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(xlabel="expected minus true time (s)", ylabel="windows")
+    _write(figure, path)
+
+
+def mass_law_lines(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Delta-v against each class over that against a car: the law, the simulator's and the model's, by mass."""
+    figure, axes = _figure(5.2, 3.8)
+    classes = sorted({(row["law"], row["partner"]) for row in rows})
+    for i, (name, key) in enumerate((("imagined", "predicted"), ("simulated", "simulated"))):
+        place = [[c for _, c in classes].index(row["partner"]) + 0.16 * (i - 0.5) for row in rows]
+        axes.plot(place, [row[key] for row in rows], "o", markersize=5, color=COLORS[i], alpha=0.7, label=name)
+    for i, (law, _) in enumerate(classes):
+        axes.plot([i - 0.35, i + 0.35], [law, law], color=COLORS[2], label="mass law" if i == 0 else None)
+    axes.set_xticks(range(len(classes)), [name for _, name in classes])
+    axes.set(ylabel="delta-v over that against a car", ylim=(0, None))
+    axes.legend(frameon=False, fontsize=9)
+    _write(figure, path)
+
+
 def severity_scatter(truth: ArrayLike, predicted: ArrayLike, path: Path, *, label: str) -> None:
     """Predicted over true severity of real crashes."""
     figure, axes = _figure(4.4, 4.2)

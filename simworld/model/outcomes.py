@@ -83,6 +83,8 @@ class OutcomeHeads(nn.Module):
     reward_std: Tensor
     usual_error: Tensor
     p_ends_given_event: Tensor
+    hazard_scale: Tensor
+    hazard_bias: Tensor
     state_mean: Tensor
     state_std: Tensor
 
@@ -104,6 +106,9 @@ class OutcomeHeads(nn.Module):
         num_events = sum(s.kind == "event" for s in specs)
         self.register_buffer("p_ends_given_event", torch.ones(num_events))
         self.register_buffer("usual_error", torch.linspace(-6, 0, 101))
+        # Per event, and last for the episode's end: how logits of the present step and of later ones are bent.
+        self.register_buffer("hazard_scale", torch.ones(num_events + 1, 2))
+        self.register_buffer("hazard_bias", torch.zeros(num_events + 1, 2))
         if num_state:
             self.register_buffer("state_mean", torch.zeros(num_state))
             self.register_buffer("state_std", torch.ones(num_state))
@@ -132,13 +137,24 @@ class OutcomeHeads(nn.Module):
         kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "scalar", "category")}
         return OutcomePrediction(
             reward=raw["reward"][..., 0] * self.reward_std + self.reward_mean,
-            p_terminated=torch.sigmoid(raw["terminated"][..., 0]),
-            hazard={s.name: torch.sigmoid(raw[s.name]) for s in kinds["event"]},
+            p_terminated=self._calibrated(raw["terminated"], -1)[..., 0],
+            hazard={s.name: self._calibrated(raw[s.name], i) for i, s in enumerate(kinds["event"])},
             scalars={s.name: raw[s.name].sort(dim=-1).values * s.scale for s in kinds["scalar"]},
             categories={s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]},
             trust=1 - torch.searchsorted(self.usual_error, raw["error"][..., 0].contiguous()) / len(self.usual_error),
             state=raw["state"] * self.state_std + self.state_mean if self.sizes["state"] else raw["state"],
         )
+
+    def _calibrated(self, logits: Tensor, event: int) -> Tensor:
+        """Probabilities of logits (..., h), the first of which is the present step."""
+        later = (torch.arange(logits.shape[-1], device=logits.device) > 0).long()
+        return torch.sigmoid(logits * self.hazard_scale[event][later] + self.hazard_bias[event][later])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights saved without a calibration keep the identity."""
+        for name in ("hazard_scale", "hazard_bias"):
+            state_dict.setdefault(prefix + name, getattr(self, name))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @torch.no_grad()
     def calibrate_trust(self, features: Tensor) -> None:

@@ -28,20 +28,23 @@ def strip(
     dt_s: float,
     labels: tuple[str, str] = ("real", "imagined"),
     notes: tuple[str, str] = ("", ""),
+    footers: Sequence[str] = (),
     scale: int = 3,
 ) -> Frames:
     """One picture, uint8 (H, W, 3): the real film above the imagined one, a column for each of `steps`.
 
     real, imagined (t + 1, h, w, 3) uint8 start at the same frame and may end at different ones; past its end a film
-    shows its last frame, faded. `notes` stand under the labels, e.g. how each run ended.
+    shows its last frame, faded. `notes` stand under the labels, e.g. how each run ended, `footers` under the columns.
     """
     if not steps or min(steps) < 0:
         raise ValueError("a strip needs at least one step, and none below 0")
     h, w = real.shape[1] * scale, real.shape[2] * scale
     margin, head = 132, 22
-    width = margin + len(steps) * (w + GAP_PX)
-    picture = Image.new("RGB", (width, head + 2 * (h + GAP_PX)), PAPER)
+    width, foot = margin + len(steps) * (w + GAP_PX), head + 2 * (h + GAP_PX)
+    picture = Image.new("RGB", (width, foot + (20 if footers else 0)), PAPER)
     draw = ImageDraw.Draw(picture)
+    for column, text in enumerate(footers):
+        draw.text((margin + column * (w + GAP_PX) + 2, foot), text, INK, _font(13))
     for row, (film, label, note) in enumerate(zip((real, imagined), labels, notes, strict=True)):
         top = head + row * (h + GAP_PX)
         draw.text((6, top + 4), label, INK, _font(15))

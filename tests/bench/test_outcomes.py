@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simworld.bench.outcomes import (
+from simworld.bench.foresight import (
     OutcomesConfig,
     Windows,
-    bench_outcomes,
     draw_windows,
     foreseen,
     impact_windows,
     time_to_event_s,
     weighted_calibration_error,
 )
+from simworld.bench.outcomes import bench_outcomes
 from simworld.data.cache import NEVER
 from simworld.data.store import EpisodeStore
 from simworld.metrics.probe import ProbeConfig
@@ -65,10 +65,13 @@ def test_report(checkpoint, store, tmp_path, strict):
     names += ["delta_v_rank_correlation", "partner_accuracy", "side_accuracy", "trust_auroc"]
     assert all(name in found and f"{name}_interval" in found for name in names)
     assert found["baselines"]["base_rate"]["auroc_3s"] == 0.5
-    assert "ece" not in found["baselines"]["ttc_rule"] and "mass_law_error" in found["left_out"]
+    assert "ece" not in found["baselines"]["ttc_rule"] and {"trials", "reference"} <= set(found["left_out"])
     assert {p.name for p in tmp_path.glob("*.png")} == {
-        "reliability.png", "precision_recall.png", "severity_delta_v.png",
+        "reliability.png", "precision_recall.png", "severity_delta_v.png", "timing.png",
+        "mistakes_false_alarms.png", "mistakes_misses.png", "mistakes_severity.png",
     }  # fmt: skip
+    page = (tmp_path / "outcomes.html").read_text()
+    assert page.count("data:image/png;base64,") == 7 and "twin_sign_accuracy" in page and 'src="http' not in page
 
 
 def test_an_unknown_event_is_refused(checkpoint, store, tmp_path):

@@ -24,6 +24,8 @@ def test_strip_puts_real_above_imagined():
     assert [tile_centre(picture, 1, c)[0] for c in range(3)] == [100, 120, 140]
     with pytest.raises(ValueError, match="at least one step"):
         strip(real, imagined, [], dt_s=0.1)
+    taller = strip(real, imagined, [0, 2], dt_s=0.1, footers=["P 0.01", "P 0.50"])
+    assert taller.shape[0] == picture.shape[0] + 20 and (taller[-20:, 132:] < 255).any()
 
 
 def test_a_film_that_ended_is_faded():

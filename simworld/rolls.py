@@ -1,0 +1,149 @@
+"""Rolls: what a world model foretells from real contexts when the true coming actions are imagined forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simworld.data.cache import FrameCache
+from simworld.model.outcomes import QUANTILES
+from simworld.world_model import Prediction, WorldModel
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Where imagination begins and what is then done: b contexts of k actions, and h actions ahead.
+
+    frames {camera: uint8 (b, k+1, h, w, 3)}, actions (b, k, a), ahead (b, h, a), seed int64 (b,)
+    """
+
+    frames: dict[str, Tensor]
+    actions: Tensor
+    ahead: Tensor
+    seed: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        cache: FrameCache,
+        rows: NDArray[np.int64],
+        context: int,
+        horizon: int,
+        seeds: NDArray[np.int64] | None = None,
+    ) -> Opening:
+        """Windows that start at `rows` (b,); past an episode's end its last action is held.
+
+        Noise comes from `seeds`, or from the rows.
+        """
+        at = rows[:, None] + np.arange(context + 1)
+        left = cache.steps_left[rows + context]  # steps on record after the present one
+        ahead = (rows + context)[:, None] + np.minimum(np.arange(horizon), left[:, None])
+        return cls(
+            frames={c: torch.from_numpy(f[at]) for c, f in cache.frames.items()},
+            actions=torch.from_numpy(cache.actions[at[:, :-1]]),
+            ahead=torch.from_numpy(cache.actions[ahead]),
+            seed=torch.from_numpy(rows if seeds is None else seeds),
+        )
+
+    def to(self, device: torch.device | str) -> Opening:
+        """The same on another device."""
+        frames = {c: f.to(device) for c, f in self.frames.items()}
+        return Opening(frames, self.actions.to(device), self.ahead.to(device), self.seed.to(device))
+
+    def imagined(self, model: WorldModel[Any]) -> Iterator[tuple[Any, Prediction]]:
+        """Yield, step by step, the state that a step sets out from and what the model foretells of it."""
+        state = model.start(self.frames, self.actions, seed=self.seed)
+        for t in range(self.ahead.shape[1]):
+            before = state
+            state, prediction = model.step(state, self.ahead[:, t])
+            yield before, prediction
+
+
+@dataclass(frozen=True)
+class Roll:
+    """n windows of h imagined steps.
+
+    p_now         (n, h) probability that the event happens at that step, as told at that step
+    hazard_first  (n, h) the first step's own hazard over the steps to come; p_first its P(within)
+    scalars       {name: (n,)} and categories {name: (n, c)}: weighted by when the event is expected
+    film          uint8 (n, h, height, width, 3) of the first camera, None unless asked for
+    """
+
+    p_now: Floats
+    hazard_first: Floats
+    scalars: dict[str, Floats]
+    categories: dict[str, Floats]
+    film: NDArray[np.uint8] | None = None
+
+    def p_within(self, steps: int) -> Floats:
+        """P(event within 1 .. steps), (n, steps), from what each imagined step told."""
+        return np.asarray(1 - np.cumprod(1 - self.p_now[:, :steps], axis=1), np.float64)
+
+    @property
+    def p_first(self) -> Floats:
+        return np.asarray(1 - np.cumprod(1 - self.hazard_first, axis=1), np.float64)
+
+
+def roll_windows(
+    model: WorldModel[Any],
+    cache: FrameCache,
+    rows: NDArray[np.int64],
+    context: int,
+    horizon: int,
+    event: str,
+    batch: int,
+    *,
+    seeds: NDArray[np.int64] | None = None,
+    film: bool = False,
+) -> Roll:
+    """Roll the windows that start at `rows` (n,), `batch` at a time; noise comes from `seeds` (n,), else from rows."""
+    parts = []
+    for i in range(0, len(rows), batch):
+        part = slice(i, i + batch)
+        opening = Opening.of(cache, rows[part], context, horizon, None if seeds is None else seeds[part])
+        told = [prediction for _, prediction in opening.imagined(model)]
+        parts.append(_told(model, told, event, film))
+
+    def joined(pick: Any) -> Any:
+        return np.concatenate([pick(part) for part in parts])
+
+    return Roll(
+        p_now=joined(lambda r: r.p_now),
+        hazard_first=joined(lambda r: r.hazard_first),
+        scalars={name: joined(lambda r, n=name: r.scalars[n]) for name in parts[0].scalars},
+        categories={name: joined(lambda r, n=name: r.categories[n]) for name in parts[0].categories},
+        film=joined(lambda r: r.film) if film else None,
+    )
+
+
+def _told(model: WorldModel[Any], told: list[Prediction], event: str, film: bool) -> Roll:
+    horizon = len(told)
+    p_now = np.stack([p.outcomes.hazard[event][:, 0].double().numpy() for p in told], axis=1)
+    survives = np.cumprod(np.concatenate([np.ones((len(p_now), 1)), 1 - p_now[:, :-1]], axis=1), axis=1)
+    weight = p_now * survives
+    weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-12)
+    given = [s for s in model.spec.outcomes if s.given == event]
+    median = QUANTILES.index(0.5)
+    scalars = {
+        s.name: (weight * np.stack([p.outcomes.scalars[s.name][:, median].numpy() for p in told], axis=1)).sum(1)
+        for s in given
+        if s.kind == "scalar"
+    }
+    categories = {
+        s.name: np.einsum("nt,ntc->nc", weight, np.stack([p.outcomes.categories[s.name].numpy() for p in told], axis=1))
+        for s in given
+        if s.kind == "category"
+    }
+    first = told[0].outcomes.hazard[event].double().numpy()
+    hazard_first = np.pad(first, ((0, 0), (0, max(0, horizon - first.shape[1]))))[:, :horizon]
+    camera = next(iter(told[0].frames))
+    frames = np.stack([p.frames[camera].numpy() for p in told], axis=1) if film else None
+    return Roll(p_now, hazard_first, scalars, categories, frames)
