@@ -166,9 +166,7 @@ class LatentWorldModel(WorldModel[LatentState]):
             action_size=encoded_size(spec.action),
         )
         width = config.dynamics.registers * config.dynamics.transformer.width
-        self.heads = OutcomeHeads(
-            config.heads, spec.outcomes, features=width, num_state=len(spec.state_names)
-        )
+        self.heads = OutcomeHeads(config.heads, spec.outcomes, features=width, num_state=len(spec.state_names))
 
     @property
     def max_actors(self) -> int:
@@ -225,7 +223,9 @@ class LatentWorldModel(WorldModel[LatentState]):
             with torch.no_grad():
                 drawn = draw_noise({k: z[:, 1:] for k, z in latents.items()}, noise)
                 clear = torch.zeros_like(levels.level)
-                own = self.dynamics(drawn, past_frames(seen, self.config.dynamics.num_past), encoded, clear, clear, actors=actors)
+                own = self.dynamics(
+                    drawn, past_frames(seen, self.config.dynamics.num_past), encoded, clear, clear, actors=actors
+                )
             seen = {k: torch.cat([z[:, :1], self.codec.clamp(own.clean[k])], dim=1) for k, z in latents.items()}
             levels = levels._replace(history=clear)
         clean = {k: z[:, 1:] for k, z in latents.items()}
@@ -267,9 +267,7 @@ class LatentWorldModel(WorldModel[LatentState]):
         return LatentState(past=last, cache=cache, seed=seed, step=step + 1)
 
     @torch.no_grad()
-    def step(
-        self, state: LatentState, action: Tensor, actors: Tensor | None = None
-    ) -> tuple[LatentState, Prediction]:
+    def step(self, state: LatentState, action: Tensor, actors: Tensor | None = None) -> tuple[LatentState, Prediction]:
         actors = self.check_actors(actors, (len(action),))
         told = None if actors is None else actors[:, None]
         num_passes = self.config.sample_steps
