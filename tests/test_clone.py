@@ -113,7 +113,9 @@ def test_a_teacher_relabels_every_frame(tmp_path, monkeypatch):
             return np.stack([i["state"][:1] for i in infos]).repeat(2, axis=1)
 
     monkeypatch.setattr("simworld.policies.registry.make_policy", lambda name, action, dt_s: Teacher())
-    spec = EpisodeSpec("bar", {"front": (16, 16)}, ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)), (), 0.1, ("x",), ("1",))
+    spec = EpisodeSpec(
+        "bar", {"front": (16, 16)}, ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)), (), 0.1, ("x",), ("1",)
+    )
     store = EpisodeStore.create(tmp_path / "store", spec)
     for i in range(3):
         state = np.linspace(-1, 1, 21, dtype=np.float32)[:, None]
