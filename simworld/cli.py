@@ -80,8 +80,30 @@ class EvaluateOptions:
 
 
 @dataclass
+class ReplayOptions:
+    """Replay a file: scenario=FILE world=mujoco|imagined|carla ego=log|POLICY; what if: branch_at=2 action=brake."""
+
+    scenario_file: str = ""  # given as scenario=FILE; conf/scenario makes `scenario` a group to Hydra
+    world: str = "mujoco"
+    ego: str = "log"
+    out: str = "runs/replay"
+    film: bool = True
+    duration_s: float | None = None
+    road_dirs: list[str] = field(default_factory=list)
+    export: str | None = None
+    branch_at: float | None = None
+    action: str | None = None
+    policy: str | None = None
+    changes: list[str] = field(default_factory=list)  # actor.NAME.brake=6, as words of their own
+    sweep: list[str] = field(default_factory=list)  # sweep.actor.NAME.brake=[2,4,6]
+    checkpoint: str | None = None
+    context: int = 8
+    seed: int = 0
+
+
+@dataclass
 class BenchOptions:
-    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes|scale]`, all of them without a name."""
+    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes|scale|branches]`, all of them without a name."""
 
     defaults: list[Any] = field(default_factory=lambda: list(_ENV))
     part: str = "all"
@@ -91,6 +113,7 @@ class BenchOptions:
     data: str = "data/driving"
     heldout: str = "data/driving_heldout"
     reference: str | None = None
+    num: int = 100
     out: str | None = None
 
 
@@ -107,6 +130,7 @@ COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], None]]] = {
     "train": (TrainOptions, commands.train),
     "clone": (CloneOptions, commands.clone),
     "evaluate": (EvaluateOptions, commands.evaluate),
+    "replay": (ReplayOptions, commands.replay),
     "bench": (BenchOptions, commands.bench),
     "demo": (DemoOptions, commands.demo),
 }
@@ -136,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, HydraException, OmegaConfBaseException, ModuleNotFoundError) as error:
+    except (ValueError, OSError, HydraException, OmegaConfBaseException, ImportError) as error:
         print(f"simworld: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
 
@@ -146,7 +170,7 @@ def parse(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     store = ConfigStore.instance()
     for command, (options, _) in COMMANDS.items():
         store.store(name=f"{command}_options", node=options)
-    words = [w for word in overrides for w in _expanded(name, word)]
+    words = _replay_words(overrides) if name == "replay" else [w for word in overrides for w in _expanded(name, word)]
     with initialize_config_module("simworld.conf", version_base=None):
         config = compose(f"{name}_options", overrides=words)
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -161,6 +185,32 @@ def _expanded(command: str, word: str) -> list[str]:
     if command == "bench" and "=" not in word:
         return [f"part={word}"]
     return [word]
+
+
+_REPLAY_TEXTS = ("scenario_file", "world", "ego", "out", "export", "action", "policy", "checkpoint")
+
+
+def _replay_words(overrides: Sequence[str]) -> list[str]:
+    """Paths and policies quoted, since commas and brackets mean something to Hydra; changes and sweeps gathered."""
+    words: list[str] = []
+    lists: dict[str, list[str]] = {"changes": [], "sweep": []}
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        key = "scenario_file" if key == "scenario" else key
+        if equals and key.startswith("actor."):
+            lists["changes"].append(word)
+        elif equals and key.startswith("sweep."):
+            lists["sweep"].append(word.removeprefix("sweep."))
+        elif equals and key in _REPLAY_TEXTS and value != "null" and value[:1] not in ("'", '"'):
+            words.append(f"{key}={_quoted(value)}")
+        else:
+            words.append(f"{key}={value}" if equals else word)
+    return words + [f"{key}=[{','.join(map(_quoted, texts))}]" for key, texts in lists.items() if texts]
+
+
+def _quoted(text: str) -> str:
+    """Backslashes mean themselves but before a quote."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _overview() -> str:

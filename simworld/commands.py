@@ -20,6 +20,7 @@ from simworld.evaluate import EvaluateConfig
 from simworld.evaluate import evaluate as judge
 from simworld.imagine import WorldModelVectorEnv
 from simworld.policy import Policy
+from simworld.replay import command as replays
 from simworld.train import TrainConfig
 from simworld.train import train as fit_model
 from simworld.world_model import LatentConfig
@@ -109,6 +110,10 @@ def make_policies(names: Sequence[str], imagined: WorldModelVectorEnv) -> list[P
     return [make(name, imagined.episode_spec.action, dt_s=imagined.episode_spec.dt_s) for name in names]
 
 
+def replay(options: Options) -> None:
+    replays.run(options, say)
+
+
 def bench(options: Options) -> None:
     env = options["env"]
     known = ["all", *benches.PARTS]
@@ -127,6 +132,7 @@ def bench(options: Options) -> None:
         simulator=benches.Simulator(env["make"], env["options"], env["plans"]),
         reference=options["reference"],
         report=say,
+        num=options["num"],
     )
     benches.run(options["part"], settings)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 
+from simworld.bench.branches import bench_branches
 from simworld.bench.endurance import bench_endurance
 from simworld.bench.fidelity import bench_fidelity
 from simworld.bench.outcomes import bench_outcomes
@@ -39,6 +40,7 @@ class Settings:
     train_min: float | None = None
     reference: str | None = None
     report: Callable[[str], None] = print
+    num: int = 100  # generated scenarios of the branches bench
 
 
 def _fidelity(settings: Settings, out: Path) -> dict[str, Any]:
@@ -86,12 +88,12 @@ def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Pat
 
 
 def _endurance(settings: Settings, out: Path) -> dict[str, Any]:
-    """Driven by the first of the camera drivers that lie beside the weights, if there are any."""
+    """Driven by the last, the best, of the camera drivers that lie beside the weights, if there are any."""
     drivers = sorted((find_checkpoint(settings.checkpoint or "driving") / "drivers").glob("*/config.json"))
     make = settings.make_policy
     if not drivers or make is None:
         return _on_films(bench_endurance, settings, out)
-    name = f"cloned:{drivers[0].parent}"
+    name = f"cloned:{drivers[-1].parent}"
     driven = partial(bench_endurance, make_policy=lambda spec: make(name, spec.action, dt_s=spec.dt_s))
     return _on_films(driven, settings, out)
 
@@ -108,6 +110,12 @@ def _scale(settings: Settings, out: Path) -> dict[str, Any]:
     )
 
 
+def _branches(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_branches(
+        checkpoint=settings.checkpoint or "driving", out=out, num=settings.num, report=settings.report
+    )
+
+
 PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "fidelity": _fidelity,
     "speed": _speed,
@@ -115,6 +123,7 @@ PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "endurance": _endurance,
     "outcomes": _outcomes,
     "scale": _scale,
+    "branches": _branches,
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -47,14 +48,14 @@ def strip(
         draw.text((margin + column * (w + GAP_PX) + 2, foot), text, INK, _font(13))
     for row, (film, label, note) in enumerate(zip((real, imagined), labels, notes, strict=True)):
         top = head + row * (h + GAP_PX)
-        draw.text((6, top + 4), label, INK, _font(15))
+        draw.text((6, top + 4), label, INK, label_font(15))
         for i, line in enumerate(_wrapped(note, 19)):
-            draw.text((6, top + 26 + 14 * i), line, MUTED, _font(12))
+            draw.text((6, top + 26 + 14 * i), line, MUTED, label_font(12))
         for column, step in enumerate(steps):
             left = margin + column * (w + GAP_PX)
             picture.paste(_tile(film, step, (w, h), dt_s), (left, top))
             if row == 0:
-                draw.text((left + 2, 4), f"{step * dt_s:.1f} s", INK, _font(13))
+                draw.text((left + 2, 4), f"{step * dt_s:.1f} s", INK, label_font(13))
     return np.asarray(picture)
 
 
@@ -70,7 +71,7 @@ def side_by_side(
         draw = ImageDraw.Draw(picture)
         for row, (film, label) in enumerate(zip((real, imagined), labels, strict=True)):
             top = row * (h + head)
-            draw.text((3, top + 2), f"{label}, {step * dt_s:.1f} s", INK, _font(12))
+            draw.text((3, top + 2), f"{label}, {step * dt_s:.1f} s", INK, label_font(12))
             picture.paste(_tile(film, step, (w, h), dt_s), (0, top + head))
         out.append(np.asarray(picture))
     return np.stack(out)
@@ -100,16 +101,18 @@ def write_gif(path: str | Path, frames: Frames, *, dt_s: float, scale: int = 1) 
         )
 
 
-def write_mp4(path: str | Path, frames: Frames, *, dt_s: float, scale: int = 1) -> None:
-    """Write frames (t, h, w, 3) uint8 as H.264; an odd height or width loses its last row or column."""
-    if not len(frames):
+def write_mp4(path: str | Path, frames: Iterable[Frames], *, dt_s: float, scale: int = 1) -> None:
+    """Write frames (t, h, w, 3) uint8, or pictures as they come, as H.264; odd sides lose their last row or column."""
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
         raise ValueError("a film needs at least one frame")
     with _aside(Path(path)) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1 / dt_s).limit_denominator(1000))
-        stream.height, stream.width = (side * scale // 2 * 2 for side in frames.shape[1:3])
+        stream.height, stream.width = (side * scale // 2 * 2 for side in first.shape[:2])
         stream.pix_fmt = "yuv420p"  # what browsers play
         stream.options = {"crf": "20", "preset": "veryfast"}
-        for frame in frames:
+        for frame in itertools.chain([first], pictures):
             picture = np.ascontiguousarray(_enlarged(frame, scale)[: stream.height, : stream.width])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -120,7 +123,7 @@ def _tile(film: Frames, step: int, size: tuple[int, int], dt_s: float) -> Image.
     tile = Image.fromarray(film[min(step, len(film) - 1)]).resize(size, Image.Resampling.BICUBIC)
     if step >= len(film):
         tile = Image.blend(tile, Image.new("RGB", size, PAPER), 0.65)
-        ImageDraw.Draw(tile).text((5, 4), f"ended {(len(film) - 1) * dt_s:.1f} s", WARN, _font(13))
+        ImageDraw.Draw(tile).text((5, 4), f"ended {(len(film) - 1) * dt_s:.1f} s", WARN, label_font(13))
     return tile
 
 
@@ -128,7 +131,8 @@ def _enlarged(frame: Frames, scale: int) -> Frames:
     return frame if scale == 1 else frame.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The typeface of labels, `size` in pixels."""
     return ImageFont.load_default(size)
 
 
