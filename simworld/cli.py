@@ -103,7 +103,7 @@ class ReplayOptions:
 
 @dataclass
 class BenchOptions:
-    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes|scale|branches]`, all of them without a name."""
+    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes|scale|branches]`, or all of them."""
 
     defaults: list[Any] = field(default_factory=lambda: list(_ENV))
     part: str = "all"

@@ -17,8 +17,8 @@ from simworld.bench.outcomes import bench_outcomes
 from simworld.bench.scale import bench_scale
 from simworld.bench.speed import bench_speed
 from simworld.bench.steps import bench_steps
-from simworld.checkpoint import find_checkpoint
 from simworld.bench.trials import Simulator
+from simworld.checkpoint import find_checkpoint
 from simworld.data.files import read_json, write_json
 from simworld.policy import Policy
 from simworld.world_model import LatentConfig

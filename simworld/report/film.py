@@ -45,7 +45,7 @@ def strip(
     picture = Image.new("RGB", (width, foot + (20 if footers else 0)), PAPER)
     draw = ImageDraw.Draw(picture)
     for column, text in enumerate(footers):
-        draw.text((margin + column * (w + GAP_PX) + 2, foot), text, INK, _font(13))
+        draw.text((margin + column * (w + GAP_PX) + 2, foot), text, INK, label_font(13))
     for row, (film, label, note) in enumerate(zip((real, imagined), labels, notes, strict=True)):
         top = head + row * (h + GAP_PX)
         draw.text((6, top + 4), label, INK, label_font(15))
