@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from simworld.scenario import BODIES
+from simworld.scenario import BODIES, Body
 
 # How many actors of each class can be on the road at the same time.
 POOL = {"car": 6, "van": 2, "bus": 1, "truck": 2, "tank": 2, "motorcycle": 2, "cyclist": 2, "pedestrian": 3}
@@ -58,7 +59,7 @@ def _rider(z: float, torso: str) -> list[Part]:
     ]
 
 
-# Visible shapes; the physical box of every class comes from simworld.scenario.BODIES.
+# Visible shapes of typical bodies; an actor of another size has them stretched to its box.
 PARTS: dict[str, list[Part]] = {
     "car": [
         Part("box", (0, 0, 0.62), (2.25, 0.9, 0.34)),
@@ -117,6 +118,7 @@ PARTS: dict[str, list[Part]] = {
         Part("box", (0, 0, 1.15), (0.2, 0.32, 0.34)),
         Part("ellipsoid", (0, 0, 1.63), (0.17, 0.16, 0.17), "0.9 0.75 0.6 1"),
     ],
+    "static": [Part("box", (0, 0, 0.5), (0.5, 0.5, 0.5))],
 }
 
 
@@ -126,6 +128,8 @@ class Rig:
 
     model: mujoco.MjModel
     kinds: tuple[str, ...]
+    bodies: tuple[Body, ...]
+    meshes: Mapping[str, int]  # scenery meshes and the triangles each may hold
     hull_geom: np.ndarray  # (n,) collision box of every actor
     drawn_geom: np.ndarray  # all drawn geoms of actors, and whose they are
     drawn_owner: np.ndarray
@@ -133,15 +137,25 @@ class Rig:
     paint_owner: np.ndarray
     brake_geom: np.ndarray
     brake_owner: np.ndarray
-    barrier_geom: np.ndarray  # (NUM_BARRIER_PIECES,)
+    barrier_geom: np.ndarray  # (number of barrier pieces,)
 
 
 def _number(*values: float) -> str:
     return " ".join(f"{v:.5g}" for v in values)
 
 
-def _actor_xml(index: int, kind: str, cameras: str) -> str:
-    b = BODIES[kind]
+def _stretched(part: Part, kind: str, body: Body) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Position and size of a part on a body that need not be the typical one of its class."""
+    typical = BODIES[kind]
+    x, y, z = (getattr(body, side) / getattr(typical, side) for side in ("length_m", "width_m", "height_m"))
+    pos = (part.pos[0] * x, part.pos[1] * y, part.pos[2] * z)
+    if part.shape != "cylinder":
+        return pos, tuple(s * k for s, k in zip(part.size, (x, y, z), strict=True))
+    round_m, half_m = part.size  # a wheel of a cyclist lies across, a turret stands up
+    return pos, (round_m * min(x, z), half_m * y) if kind == "cyclist" else (round_m * min(x, y), half_m * z)
+
+
+def _actor_xml(index: int, kind: str, b: Body, cameras: str) -> str:
     izz = b.mass_kg * (b.length_m**2 + b.width_m**2) / 12.0
     rows = [
         f'<body name="actor{index}"><inertial pos="0 0 0" mass="{b.mass_kg}" diaginertia="{_number(izz, izz, izz)}"/>',
@@ -154,16 +168,16 @@ def _actor_xml(index: int, kind: str, cameras: str) -> str:
         role = part.role if part.role in ("paint", "brake", "head") else "fixed"
         rgba = part.role if role == "fixed" else "0.5 0.5 0.52 1"
         material = {"brake": "lamp", "head": "plain"}.get(role, "plain")
+        pos, size = _stretched(part, kind, b)
         rows.append(
-            f'<geom name="{role}{index}_{k}" class="drawn" type="{part.shape}" pos="{_number(*part.pos)}"'
-            f' size="{_number(*part.size)}" rgba="{rgba}" material="{material}"{euler}/>'
+            f'<geom name="{role}{index}_{k}" class="drawn" type="{part.shape}" pos="{_number(*pos)}"'
+            f' size="{_number(*size)}" rgba="{rgba}" material="{material}"{euler}/>'
         )
     return "\n".join(rows) + cameras + "</body>"
 
 
-def _camera_xml(ego_kind: str) -> str:
+def _camera_xml(b: Body) -> str:
     """Cameras ride on the ego's skin so that its own body never fills the frame."""
-    b = BODIES[ego_kind]
     nose, side, eye = b.length_m / 2 - 0.3, b.width_m / 2 + 0.02, max(1.35, 0.75 * b.height_m)
     pitch = np.radians(5.3)  # puts the horizon at about 40 % of the frame from the top
     up, ahead = np.cos(pitch), np.sin(pitch)
@@ -192,22 +206,28 @@ def _mesh_xml(name: str, triangles: int) -> str:
 
 
 def build_rig(ego_kind: str = "car") -> Rig:
-    """Compile the model: the ego (body 0), the pool of traffic, barrier pieces, scenery meshes and cameras."""
+    """The rig of an episode: the ego (body 0), the pool of traffic, barrier pieces and the scenery along one road."""
     kinds = (ego_kind, *(kind for kind, n in POOL.items() for _ in range(n)))
-    actors = "\n".join(_actor_xml(i, kind, _camera_xml(ego_kind) if i == 0 else "") for i, kind in enumerate(kinds))
-    meshes = "\n".join(_mesh_xml(name, n) for name, n in MESHES.items())
+    return compile_rig([(kind, BODIES[kind]) for kind in kinds], MESHES, NUM_BARRIER_PIECES)
+
+
+def compile_rig(cast: Sequence[tuple[str, Body]], capacity: Mapping[str, int], num_barriers: int = 0) -> Rig:
+    """Compile the model of a cast of (class, body), the ego first, with scenery meshes of these capacities."""
+    ego = _camera_xml(cast[0][1])
+    actors = "\n".join(_actor_xml(i, kind, body, "" if i else ego) for i, (kind, body) in enumerate(cast))
+    meshes = "\n".join(_mesh_xml(name, n) for name, n in capacity.items())
     mesh_geoms = "\n".join(
-        f'<geom name="{name}" class="drawn" type="mesh" mesh="{name}" material="plain"/>' for name in MESHES
+        f'<geom name="{name}" class="drawn" type="mesh" mesh="{name}" material="plain"/>' for name in capacity
     )
     pieces = "\n".join(
         f'<body name="barrier{i}" mocap="true"><geom name="piece{i}" class="hull"'
         f' size="{_number(BARRIER_PIECE_M / 2, 0.2, 20.0)}"/></body>'
-        for i in range(NUM_BARRIER_PIECES)
+        for i in range(num_barriers)
     )
     xml = f"""
 <mujoco model="driving">
   <option timestep="0.01" gravity="0 0 0" cone="elliptic"><flag eulerdamp="disable"/></option>
-  <size memory="8M"/>
+  <size memory="{max(8, len(cast))}M"/>
   <statistic extent="100" center="0 0 0"/>
   <visual>
     <global offwidth="64" offheight="64"/>
@@ -236,7 +256,7 @@ def build_rig(ego_kind: str = "car") -> Rig:
   </worldbody>
 </mujoco>"""
     model = mujoco.MjModel.from_xml_string(xml)
-    _free_meshes(model)
+    _free_meshes(model, capacity)
     names = [model.geom(g).name for g in range(model.ngeom)]
 
     # Drawn geoms are named role, owner, "_", number.
@@ -249,21 +269,23 @@ def build_rig(ego_kind: str = "car") -> Rig:
     everything, paint, brake = of("paint", "brake", "head", "fixed"), of("paint"), of("brake")
     return Rig(
         model=model,
-        kinds=kinds,
-        hull_geom=np.array([names.index(f"hull{i}") for i in range(len(kinds))]),
+        kinds=tuple(kind for kind, _ in cast),
+        bodies=tuple(body for _, body in cast),
+        meshes=dict(capacity),
+        hull_geom=np.array([names.index(f"hull{i}") for i in range(len(cast))]),
         drawn_geom=everything[0],
         drawn_owner=everything[1],
         paint_geom=paint[0],
         paint_owner=paint[1],
         brake_geom=brake[0],
         brake_owner=brake[1],
-        barrier_geom=np.array([names.index(f"piece{i}") for i in range(NUM_BARRIER_PIECES)]),
+        barrier_geom=np.array([names.index(f"piece{i}") for i in range(num_barriers)], np.int64),
     )
 
 
-def _free_meshes(model: mujoco.MjModel) -> None:
+def _free_meshes(model: mujoco.MjModel, names: Mapping[str, int]) -> None:
     """Undo the compiler's recentring, so that mesh vertices are world coordinates."""
-    for name in MESHES:
+    for name in names:
         g = model.geom(name).id
         model.geom_pos[g] = 0.0
         model.geom_quat[g] = (1.0, 0.0, 0.0, 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simworld.episode import NOT_APPLICABLE
-from simworld.scenario import ACTOR_CLASSES, BODIES
+from simworld.scenario import ACTOR_CLASSES, Body
 
 from .physics import STATIC, Contacts, Physics
 from .spec import SIDES
@@ -36,7 +36,7 @@ def collision_outcomes(physics: Physics, contacts: Contacts, fresh: list[int]) -
     kind = "static" if partner == STATIC else physics.rig.kinds[partner]
     psi = impact.heading_rad
     turn = np.array([[np.cos(psi), np.sin(psi)], [-np.sin(psi), np.cos(psi)]])
-    side = side_hit(physics.rig.kinds[0], impact.point_m / max(impact.samples, 1), turn @ totals[partner])
+    side = side_hit(physics.rig.bodies[0], impact.point_m / max(impact.samples, 1), turn @ totals[partner])
     return {
         "collision": 1.0,
         "impulse": impulse,
@@ -46,9 +46,8 @@ def collision_outcomes(physics: Physics, contacts: Contacts, fresh: list[int]) -
     }
 
 
-def side_hit(kind: str, point_m: NDArray[np.float64], impulse_ns: NDArray[np.float64]) -> str:
+def side_hit(body: Body, point_m: NDArray[np.float64], impulse_ns: NDArray[np.float64]) -> str:
     """The side of a box hit at `point_m` (ego frame, as the impulse); at a corner the impulse's direction decides."""
-    body = BODIES[kind]
     x, y = point_m / (body.length_m / 2, body.width_m / 2)
     if abs(abs(x) - abs(y)) < 0.2:
         x, y = -impulse_ns

@@ -9,8 +9,6 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from simworld.scenario import BODIES
-
 from .bodies import BARRIER_PIECE_M, NUM_BARRIER_PIECES, Rig
 from .road import RoadLayout
 
@@ -53,9 +51,9 @@ class Physics:
         self.model = rig.model
         self.data = mujoco.MjData(rig.model)
         n = len(rig.kinds)
-        self.mass_kg = np.array([BODIES[k].mass_kg for k in rig.kinds])
-        self.length_m = np.array([BODIES[k].length_m for k in rig.kinds])
-        self.width_m = np.array([BODIES[k].width_m for k in rig.kinds])
+        self.mass_kg = np.array([b.mass_kg for b in rig.bodies])
+        self.length_m = np.array([b.length_m for b in rig.bodies])
+        self.width_m = np.array([b.width_m for b in rig.bodies])
         self._izz = self.mass_kg * (self.length_m**2 + self.width_m**2) / 12.0
         self.accel_cmd = np.zeros(n)
         self.curvature_cmd = np.zeros(n)

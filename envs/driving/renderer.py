@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from .bodies import DRAWN_GROUP, HIDDEN_GROUP, MESHES, Rig
+from .bodies import DRAWN_GROUP, HIDDEN_GROUP, Rig
 from .scene import Scene
 from .scenery import WINDOW_STEP_M, Look, build_window, write_window
 from .spec import CAMERAS
@@ -38,6 +38,7 @@ class Renderer:
         model = rig.model
         self._rig, self._model, self._cameras, self._size, self._scale = rig, model, cameras, size, supersample
         self._scene: Scene | None = None
+        self._look: Look | None = None
         self._window_s_m: float | None = None
         h, w = size[0] * supersample, size[1] * supersample
         model.vis.global_.offwidth, model.vis.global_.offheight = w, h
@@ -46,7 +47,7 @@ class Renderer:
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZERONEAR
-        self._view = mujoco.MjvScene(model, maxgeom=600)
+        self._view = mujoco.MjvScene(model, maxgeom=max(600, model.ngeom + 16))
         self._view.flags[mujoco.mjtRndFlag.mjRND_FOG] = 0
         self._view.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
         self._view.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
@@ -67,15 +68,20 @@ class Renderer:
 
     def set_scene(self, scene: Scene) -> None:
         """Take over an episode's sky, fog, lights and colours."""
-        model, look = self._model, scene.look
         self._scene, self._window_s_m = scene, None
+        self.dress(scene.look, scene.paint)
+
+    def dress(self, look: Look, paint: Array) -> None:
+        """Set sky, fog, lights and the colours of things and actors; paint (n, 3)."""
+        model = self._model
+        self._look = look
         self._fog_rgb = 255 * np.array(look.sky_low, np.float32)
         model.vis.headlight.ambient[:] = look.ambient
         model.light_diffuse[0] = look.sun
         for name, rgb in look.colours.items():
             model.geom(name).rgba[:] = (*rgb, 1.0)
         model.geom("ground").rgba[:] = (*look.ground, 1.0)
-        model.geom_rgba[self._rig.paint_geom, :3] = scene.paint[self._rig.paint_owner]
+        model.geom_rgba[self._rig.paint_geom, :3] = paint[self._rig.paint_owner]
         self._sky_rows = {c: self._grade_sky(c, look) for c in CAMERAS}
 
     def show(self, pose: Array, active: NDArray[np.bool_], braking: NDArray[np.bool_], s_m: float) -> None:
@@ -84,14 +90,22 @@ class Renderer:
         pose (n, 3) is x, y, heading of every actor, the ego first.
         """
         assert self._scene is not None
-        model, rig = self._model, self._rig
         window = float(np.floor(s_m / WINDOW_STEP_M) * WINDOW_STEP_M)
         if window != self._window_s_m:
             self._window_s_m = window
-            write_window(model, build_window(self._scene.layout, self._scene.slots, window))
-            self._gl.make_current()
-            for name in MESHES:
-                mujoco.mjr_uploadMesh(model, self._context, model.mesh(name).id)
+            self.lay_scenery(build_window(self._scene.layout, self._scene.slots, window))
+        self.show_actors(pose, active, braking)
+
+    def lay_scenery(self, triangles: dict[str, Array]) -> None:
+        """Take over the triangles (n, 3, 3) of every scenery mesh."""
+        write_window(self._model, triangles, self._rig.meshes)
+        self._gl.make_current()
+        for name in self._rig.meshes:
+            mujoco.mjr_uploadMesh(self._model, self._context, self._model.mesh(name).id)
+
+    def show_actors(self, pose: Array, active: NDArray[np.bool_], braking: NDArray[np.bool_]) -> None:
+        """Show the actors in view, with their brake lights; arguments as `show`."""
+        model, rig = self._model, self._rig
         model.geom("ground").pos[:2] = np.round(pose[0, :2])
         group = np.where(active & self._in_view(pose), DRAWN_GROUP, HIDDEN_GROUP)
         model.geom_group[rig.drawn_geom] = group[rig.drawn_owner]
@@ -105,7 +119,7 @@ class Renderer:
         seen = np.zeros(len(pose), bool)
         for name in self._cameras:
             seen |= _HALF_PLANES[name](x, y)
-        seen &= np.hypot(x, y) < self._scene.look.fog_end_m if self._scene else True
+        seen &= np.hypot(x, y) < self._look.fog_end_m if self._look else True
         seen[0] = "chase" in self._cameras or "overhead" in self._cameras
         return seen
 
@@ -133,10 +147,11 @@ class Renderer:
         """
         depth = self._depth[::-1]
         depth_m = self._near_m * self._far_m / (self._far_m - depth * (self._far_m - self._near_m))
-        assert self._scene is not None
+        look = self._look
+        assert look is not None
         # From above one looks down through the fog, not along it.
-        start = self._scene.look.fog_start_m + (60.0 if camera == "overhead" else 0.0)
-        end = start + self._scene.look.fog_end_m - self._scene.look.fog_start_m
+        start = look.fog_start_m + (60.0 if camera == "overhead" else 0.0)
+        end = start + look.fog_end_m - look.fog_start_m
         share = np.minimum(np.maximum((depth_m - start) * np.float32(1.0 / (end - start)), 0.0), 1.0)
         pixels = self._pixels[::-1].astype(np.float32)
         pixels += share[..., None] * (self._fog_rgb - pixels)

@@ -48,8 +48,13 @@ def draw_scene(
     layout = make_layout(rng, length_m, p_oncoming, options.num_lanes, options.curviness)
     look = draw_look(rng, options.light)
     slots = draw_slots(rng, layout)
+    return Scene(layout, look, slots, draw_paint(rng, kinds))
+
+
+def draw_paint(rng: np.random.Generator, kinds: tuple[str, ...]) -> NDArray[np.float64]:
+    """Draw a colour (n, 3) for every actor."""
     paint = np.empty((len(kinds), 3))
     for i, kind in enumerate(kinds):
         choice = OWN_PAINTS.get(kind, PAINTS)
         paint[i] = np.array(choice[rng.integers(len(choice))]) * rng.uniform(0.88, 1.1)
-    return Scene(layout, look, slots, np.clip(paint, 0.0, 1.0))
+    return np.clip(paint, 0.0, 1.0)

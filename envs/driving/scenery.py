@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -94,7 +95,7 @@ def draw_slots(rng: np.random.Generator, layout: RoadLayout) -> Slots:
     return Slots(s, d, kind.astype(np.int64), size)
 
 
-def _quads(a: Array, b: Array, c: Array, d: Array) -> Array:
+def quads(a: Array, b: Array, c: Array, d: Array) -> Array:
     """Triangles (2 n, 3, 3) of quads with corners (n, 3) in counter-clockwise order seen from outside."""
     return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
 
@@ -106,17 +107,17 @@ def _edge(line: Polyline, s: Array, d_m: float, z_m: float) -> Array:
 def _ribbon(line: Polyline, s: Array, left: tuple[float, float], right: tuple[float, float]) -> Array:
     """A strip between two edges (d, z), its face to the left of the direction right -> left seen along the road."""
     near_l, near_r = _edge(line, s, *left), _edge(line, s, *right)
-    return _quads(near_r[:-1], near_r[1:], near_l[1:], near_l[:-1])
+    return quads(near_r[:-1], near_r[1:], near_l[1:], near_l[:-1])
 
 
 def _dashes(line: Polyline, starts: Array, d_m: float, half_m: float, z_m: float) -> Array:
     near, far = starts, starts + DASH_M
-    return _quads(
+    return quads(
         *(_edge(line, s, d_m + o, z_m) for s, o in ((near, -half_m), (far, -half_m), (far, half_m), (near, half_m)))
     )
 
 
-def _prism(centre: Array, heading: Array, half: Array, z0: Array, z1: Array, taper: float = 1.0) -> Array:
+def prism(centre: Array, heading: Array, half: Array, z0: Array, z1: Array, taper: float = 1.0) -> Array:
     """Boxes (n,) with half sizes (n, 2) from z0 to z1, the top scaled by `taper` (0 makes a pyramid)."""
     cos, sin = np.cos(heading), np.sin(heading)
     corners = []
@@ -125,8 +126,8 @@ def _prism(centre: Array, heading: Array, half: Array, z0: Array, z1: Array, tap
         corners.append(np.stack([u * cos - v * sin, u * sin + v * cos], axis=1))
     low = [np.concatenate([centre + c, z0[:, None]], axis=1) for c in corners]
     top = [np.concatenate([centre + taper * c, z1[:, None]], axis=1) for c in corners]
-    sides = [_quads(low[i], low[(i + 1) % 4], top[(i + 1) % 4], top[i]) for i in range(4)]
-    lid = [_quads(*top)] if taper > 0 else []
+    sides = [quads(low[i], low[(i + 1) % 4], top[(i + 1) % 4], top[i]) for i in range(4)]
+    lid = [quads(*top)] if taper > 0 else []
     return np.concatenate(sides + lid)
 
 
@@ -175,20 +176,20 @@ def _add_scenery(parts: dict[str, list[Array]], line: Polyline, slots: Slots, ne
         xy, heading, zero = line.point(s, slots.d_m[pick]), line.heading(s), np.zeros(n)
         if kind == 1:
             crown = np.stack([1.5 * size, 1.5 * size], axis=1)
-            parts["foliage"].append(_prism(xy, heading + 0.6, crown, 1.4 * size, 6.0 * size, taper=0.0))
+            parts["foliage"].append(prism(xy, heading + 0.6, crown, 1.4 * size, 6.0 * size, taper=0.0))
             stem = np.full((n, 2), 0.22)
-            parts["trunk"].append(_prism(xy, heading, stem, zero, 1.6 * size)[: 8 * n])
+            parts["trunk"].append(prism(xy, heading, stem, zero, 1.6 * size)[: 8 * n])
         elif kind == 2:
-            parts["trunk"].append(_prism(xy, heading, np.full((n, 2), 0.12), zero, zero + 6.0))
+            parts["trunk"].append(prism(xy, heading, np.full((n, 2), 0.12), zero, zero + 6.0))
         else:
             half = np.stack([5.0 * size, 3.5 * size], axis=1)
-            parts["building"].append(_prism(xy, heading, half, zero, 5.0 * size))
+            parts["building"].append(prism(xy, heading, half, zero, 5.0 * size))
 
 
-def write_window(model: mujoco.MjModel, triangles: dict[str, Array]) -> None:
+def write_window(model: mujoco.MjModel, triangles: dict[str, Array], capacities: Mapping[str, int]) -> None:
     """Put scenery triangles and their face normals into the model's meshes; the renderer uploads them."""
     for name, tri in triangles.items():
-        capacity = MESHES[name]
+        capacity = capacities[name]
         if len(tri) > capacity:
             raise ValueError(f"scenery mesh {name!r} needs {len(tri)} triangles and holds {capacity}")
         mesh = model.mesh(name)

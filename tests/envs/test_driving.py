@@ -162,7 +162,7 @@ def test_hit_from_behind_is_told_apart(env):
     ],
 )
 def test_side_of_impact(point, impulse, side):
-    assert side_hit("car", np.array(point), np.array(impulse, float)) == side
+    assert side_hit(BODIES["car"], np.array(point), np.array(impulse, float)) == side
 
 
 def test_collision_fires_once_and_ends_the_episode_after_its_aftermath(env):
