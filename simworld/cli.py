@@ -78,6 +78,28 @@ class EvaluateOptions:
 
 
 @dataclass
+class ReplayOptions:
+    """Replay a scenario or log: world=mujoco|imagined|carla ego=log|POLICY; what if: branch_at=2 action=brake."""
+
+    scenario_file: str = MISSING  # given as scenario=FILE; conf/scenario makes `scenario` a group to Hydra
+    world: str = "mujoco"
+    ego: str = "log"
+    out: str = "runs/replay"
+    film: bool = True
+    duration_s: float | None = None
+    road_dirs: list[str] = field(default_factory=list)
+    export: str | None = None
+    branch_at: float | None = None
+    action: str | None = None
+    policy: str | None = None
+    changes: list[str] = field(default_factory=list)  # actor.NAME.brake=6, as words of their own
+    sweep: list[str] = field(default_factory=list)  # sweep.actor.NAME.brake=[2,4,6]
+    checkpoint: str | None = None
+    context: int = 8
+    seed: int = 0
+
+
+@dataclass
 class BenchOptions:
     """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes]`, all of them without a name."""
 
@@ -103,6 +125,7 @@ COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], None]]] = {
     "train": (TrainOptions, commands.train),
     "clone": (CloneOptions, commands.clone),
     "evaluate": (EvaluateOptions, commands.evaluate),
+    "replay": (ReplayOptions, commands.replay),
     "bench": (BenchOptions, commands.bench),
     "demo": (DemoOptions, commands.demo),
 }
@@ -140,7 +163,7 @@ def parse(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     store = ConfigStore.instance()
     for command, (options, _) in COMMANDS.items():
         store.store(name=f"{command}_options", node=options)
-    words = [w for word in overrides for w in _expanded(name, word)]
+    words = _replay_words(overrides) if name == "replay" else [w for word in overrides for w in _expanded(name, word)]
     with initialize_config_module("simworld.conf", version_base=None):
         config = compose(f"{name}_options", overrides=words)
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -155,6 +178,31 @@ def _expanded(command: str, word: str) -> list[str]:
     if command == "bench" and "=" not in word:
         return [f"part={word}"]
     return [word]
+
+
+_REPLAY_TEXTS = ("scenario_file", "world", "ego", "out", "export", "action", "policy", "checkpoint")
+
+
+def _replay_words(overrides: Sequence[str]) -> list[str]:
+    """Paths and policies quoted, since commas and brackets mean something to Hydra; changes and sweeps gathered."""
+    words, lists = [], {"changes": [], "sweep": []}  # type: tuple[list[str], dict[str, list[str]]]
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        key = "scenario_file" if key == "scenario" else key
+        if equals and key.startswith("actor."):
+            lists["changes"].append(word)
+        elif equals and key.startswith("sweep."):
+            lists["sweep"].append(word.removeprefix("sweep."))
+        elif equals and key in _REPLAY_TEXTS and value != "null" and value[:1] not in ("'", '"'):
+            words.append(f"{key}={_quoted(value)}")
+        else:
+            words.append(word)
+    return words + [f"{key}=[{','.join(map(_quoted, texts))}]" for key, texts in lists.items() if texts]
+
+
+def _quoted(text: str) -> str:
+    """Backslashes mean themselves but before a quote."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _overview() -> str:

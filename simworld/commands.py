@@ -20,6 +20,7 @@ from simworld.evaluate import EvaluateConfig
 from simworld.evaluate import evaluate as judge
 from simworld.imagine import WorldModelVectorEnv
 from simworld.policy import Policy
+from simworld.replay import command as replays
 from simworld.train import TrainConfig
 from simworld.train import train as fit_model
 
@@ -104,6 +105,10 @@ def make_policies(names: Sequence[str], imagined: WorldModelVectorEnv) -> list[P
     """Policies by name, for the actions of an imagined env."""
     make = resolve("simworld.policies.registry:make_policy")
     return [make(name, imagined.episode_spec.action, dt_s=imagined.episode_spec.dt_s) for name in names]
+
+
+def replay(options: Options) -> None:
+    replays.run(options, say)
 
 
 def bench(options: Options) -> None:

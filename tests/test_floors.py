@@ -16,13 +16,13 @@ FLOORS = {
     3: "world_model reference_world_model",
     # An imagined env loads its own checkpoint, so checkpoints lie below training and not beside it.
     4: "imagine chance start_films rollout metrics checkpoint",
-    5: "optim fit phases train report evaluate real_side starts clone collect bench",
+    5: "optim fit phases train report evaluate real_side starts clone collect bench replay",
     6: "cli commands demo",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 DATA_ONLY = {"pretrained"}  # packages that hold files and no code
 ONLY_IN = {
-    "mujoco": ("envs/driving", "envs/push"),
+    "mujoco": ("envs/driving", "envs/push", "envs/scenario"),
     "carla": ("envs/carla",),
     "hydra": ("simworld/cli.py",),
     "omegaconf": ("simworld/cli.py",),

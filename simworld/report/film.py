@@ -44,14 +44,14 @@ def strip(
     draw = ImageDraw.Draw(picture)
     for row, (film, label, note) in enumerate(zip((real, imagined), labels, notes, strict=True)):
         top = head + row * (h + GAP_PX)
-        draw.text((6, top + 4), label, INK, _font(15))
+        draw.text((6, top + 4), label, INK, label_font(15))
         for i, line in enumerate(_wrapped(note, 19)):
-            draw.text((6, top + 26 + 14 * i), line, MUTED, _font(12))
+            draw.text((6, top + 26 + 14 * i), line, MUTED, label_font(12))
         for column, step in enumerate(steps):
             left = margin + column * (w + GAP_PX)
             picture.paste(_tile(film, step, (w, h), dt_s), (left, top))
             if row == 0:
-                draw.text((left + 2, 4), f"{step * dt_s:.1f} s", INK, _font(13))
+                draw.text((left + 2, 4), f"{step * dt_s:.1f} s", INK, label_font(13))
     return np.asarray(picture)
 
 
@@ -67,7 +67,7 @@ def side_by_side(
         draw = ImageDraw.Draw(picture)
         for row, (film, label) in enumerate(zip((real, imagined), labels, strict=True)):
             top = row * (h + head)
-            draw.text((3, top + 2), f"{label}, {step * dt_s:.1f} s", INK, _font(12))
+            draw.text((3, top + 2), f"{label}, {step * dt_s:.1f} s", INK, label_font(12))
             picture.paste(_tile(film, step, (w, h), dt_s), (0, top + head))
         out.append(np.asarray(picture))
     return np.stack(out)
@@ -117,7 +117,7 @@ def _tile(film: Frames, step: int, size: tuple[int, int], dt_s: float) -> Image.
     tile = Image.fromarray(film[min(step, len(film) - 1)]).resize(size, Image.Resampling.BICUBIC)
     if step >= len(film):
         tile = Image.blend(tile, Image.new("RGB", size, PAPER), 0.65)
-        ImageDraw.Draw(tile).text((5, 4), f"ended {(len(film) - 1) * dt_s:.1f} s", WARN, _font(13))
+        ImageDraw.Draw(tile).text((5, 4), f"ended {(len(film) - 1) * dt_s:.1f} s", WARN, label_font(13))
     return tile
 
 
@@ -125,7 +125,8 @@ def _enlarged(frame: Frames, scale: int) -> Frames:
     return frame if scale == 1 else frame.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The typeface of labels, `size` in pixels."""
     return ImageFont.load_default(size)
 
 

@@ -1,0 +1,1 @@
+"""Scenarios on MuJoCo: their road, their actors and what happens when these meet."""
