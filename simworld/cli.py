@@ -101,7 +101,7 @@ class ReplayOptions:
 
 @dataclass
 class BenchOptions:
-    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes]`, all of them without a name."""
+    """Measure: `simworld bench [fidelity|speed|steps|endurance|outcomes|branches]`, all of them without a name."""
 
     defaults: list[Any] = field(default_factory=lambda: list(_ENV))
     part: str = "all"
@@ -109,6 +109,7 @@ class BenchOptions:
     budget_min: float | None = None
     data: str = "data/driving"
     heldout: str = "data/driving_heldout"
+    num: int = 100
     out: str | None = None
 
 

@@ -124,6 +124,7 @@ def bench(options: Options) -> None:
         out=Path(options["out"] or "runs/bench"),
         make_simulator=functools.partial(resolve(env["make"]), **env["options"]),
         report=say,
+        num=options["num"],
     )
     benches.run(options["part"], settings)
 

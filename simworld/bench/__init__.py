@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 
+from simworld.bench.branches import bench_branches
 from simworld.bench.endurance import bench_endurance
 from simworld.bench.fidelity import bench_fidelity
 from simworld.bench.outcomes import bench_outcomes
@@ -29,6 +30,7 @@ class Settings:
     out: Path
     make_simulator: Callable[[], gymnasium.Env[Any, Any]]
     report: Callable[[str], None] = print
+    num: int = 100  # generated scenarios of the branches bench
 
 
 def _fidelity(settings: Settings, out: Path) -> dict[str, Any]:
@@ -63,12 +65,19 @@ def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Pat
     )
 
 
+def _branches(settings: Settings, out: Path) -> dict[str, Any]:
+    return bench_branches(
+        checkpoint=settings.checkpoint or "driving", out=out, num=settings.num, report=settings.report
+    )
+
+
 PARTS: dict[str, Callable[[Settings, Path], dict[str, Any]]] = {
     "fidelity": _fidelity,
     "speed": _speed,
     "steps": partial(_on_films, bench_steps),
     "endurance": partial(_on_films, bench_endurance),
     "outcomes": partial(_on_films, bench_outcomes),
+    "branches": _branches,
 }
 
 

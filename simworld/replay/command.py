@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.data import files
 from simworld.episode import ActionSpec
 from simworld.policy import Policy
 from simworld.readers import read_scenario, sniff, to_json
 from simworld.readers.carla_log import read_carla_log
-from simworld.replay import films, page
-from simworld.replay.drivers import make_driver
+from simworld.replay import films, page, whatif
+from simworld.replay.carla import replay_in_carla
+from simworld.replay.changes import grid, parse_change, parse_sweep
+from simworld.replay.drivers import make_action, make_driver
+from simworld.replay.generate import generate
+from simworld.replay.imagined import Branch, imagine
 from simworld.replay.result import Replay
-from simworld.replay.run import LOG, ReplayConfig, replay
+from simworld.replay.run import LOG, ReplayConfig, Run, duration_of, open_world, replay
 from simworld.report.film import png_bytes, write_mp4
 from simworld.report.tables import write_json
 from simworld.scenario import Scenario
+from simworld.world_model import WorldModel
 
 WORLDS = ("mujoco", "imagined", "carla")
 WHEEL = ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0))
 DT_S = 0.1
+SHIPPED = "driving"
+MAX_FILMS = 8  # of a sweep
 Say = Callable[[object], None]
 
 
@@ -43,7 +51,7 @@ def run(options: dict[str, Any], say: Say) -> Path:
     if options["world"] not in WORLDS:
         raise ValueError(f"unknown world {options['world']!r}; use one of {', '.join(WORLDS)}")
     path, out = Path(options["scenario_file"]), Path(options["out"])
-    scenario = read_scenario(path, road_dirs=tuple(options["road_dirs"]))
+    scenario = scenario_of(options["scenario_file"], tuple(options["road_dirs"]))
     if options["export"] is not None:
         say(f"log as JSON: {export(path, out, options['export'])}")
     config = ReplayConfig(
@@ -52,8 +60,36 @@ def run(options: dict[str, Any], say: Say) -> Path:
         road_dirs=tuple(options["road_dirs"]),
         seed=options["seed"],
     )
-    output = plain(scenario, driver_of(options["ego"]), config)
-    return write(output, out, say)
+    return write(_output(scenario, options, config, say), out, say)
+
+
+def scenario_of(name: str, road_dirs: tuple[str, ...]) -> Scenario:
+    """A scenario by its file, or one of the generated ones as `generated:SEED:INDEX`."""
+    if not name.startswith("generated:"):
+        return read_scenario(name, road_dirs=road_dirs)
+    numbers = name.split(":")[1:]
+    if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
+        raise ValueError(f"{name!r} is no generated scenario; write it like scenario=generated:0:3 (seed and index)")
+    return generate(int(numbers[0]), int(numbers[1]))
+
+
+def _output(scenario: Scenario, options: dict[str, Any], config: ReplayConfig, say: Say) -> Output:
+    driver = driver_of(options["ego"])
+    if options["world"] == "carla":
+        if options["branch_at"] is not None:
+            raise ValueError("CARLA can not go back to a moment; use branch_at with world=mujoco or world=imagined")
+        return shown(replay_in_carla(scenario, driver, config))
+    model = None
+    if options["world"] == "imagined":
+        model = load_world_model(find_checkpoint(options["checkpoint"] or SHIPPED))
+    if options["branch_at"] is not None:
+        return what_if(scenario, driver, config, model, options)
+    asked = [name for name in ("action", "policy", "changes", "sweep") if options[name]]
+    if asked:
+        raise ValueError(f"{asked[0]} needs a moment from which on it holds: give branch_at=SECONDS")
+    if model is not None:
+        return both(scenario, driver, config, model, options["context"])
+    return shown(replay(scenario, driver, config))
 
 
 def driver_of(name: str) -> Policy | None:
@@ -61,16 +97,102 @@ def driver_of(name: str) -> Policy | None:
     return None if name == LOG else make_driver(name, WHEEL, DT_S)
 
 
-def plain(scenario: Scenario, driver: Policy | None, config: ReplayConfig) -> Output:
-    """One replay in MuJoCo."""
-    result = replay(scenario, driver, config)
-    shown = page.Page(
-        title=f"Replay of {scenario.name}",
+def shown(result: Replay) -> Output:
+    """One replay in one world."""
+    told = page.Page(
+        title=f"Replay of {result.scenario}",
         summary=page.summary(result),
         facts=page.facts(result),
         tables=page.tables(result),
     )
-    return Output([result], ["mujoco"], {"replay": result.to_json()}, shown)
+    return Output([result], [result.world], {"replay": result.to_json()}, told)
+
+
+def both(
+    scenario: Scenario, driver: Policy | None, config: ReplayConfig, model: WorldModel[Any], context: int
+) -> Output:
+    """MuJoCo above imagination, which starts from MuJoCo's first frames."""
+    duration_s = duration_of(scenario, config)
+    world = open_world(scenario, config, live=driver is not None)
+    try:
+        run = Run(world, scenario, driver, replace(config, frames=True))
+        run.to(duration_s)
+        real = run.result("mujoco")
+        step = min(context, max(len(run.recording.actions) - 1, 0))
+        branches = [Branch("imagined", scenario, driver)]
+        (dream,) = imagine(model, run, branches, duration_s, from_step=step, context=step, seed=config.seed)
+    finally:
+        world.close()
+    said = dream.extra["imagined"]
+    told = page.Page(
+        title=f"Replay of {scenario.name}",
+        summary=f"MuJoCo: {page.summary(real)} Imagined: p(collision) {said['p_collision']:.2f}. "
+        + page.summary(dream),
+        facts=page.facts(real),
+        tables=[page.series_table(said), *page.tables(real)],
+    )
+    report = {"replay": real.to_json(), "imagined": dream.to_json()}
+    return Output([real, dream], ["mujoco", "imagined"], report, told)
+
+
+def what_if(
+    scenario: Scenario,
+    driver: Policy | None,
+    config: ReplayConfig,
+    model: WorldModel[Any] | None,
+    options: dict[str, Any],
+) -> Output:
+    """Futures beside each other, and where a sweep tips."""
+    variants = variants_of(options)
+    futures = whatif.branch(
+        scenario,
+        variants,
+        options["branch_at"],
+        driver=driver,
+        config=config,
+        model=model,
+        context=options["context"],
+    )
+    tips = whatif.tips(futures)
+    first = futures.real[0]
+    tables = [whatif.table(futures)]
+    if tips:
+        rows = [(t["what"], f"{t['from']:g}", f"{t['to']:g}") for t in tips]
+        tables.append(page.Table("Where the outcome tips", ("what", "between", "and"), rows))
+    told = page.Page(
+        title=f"What if, in {scenario.name}",
+        summary=whatif.summary(futures),
+        facts=page.facts(first) | {"branch at": f"{futures.at_s:g} s"},
+        tables=[*tables, *page.tables(first)],
+    )
+    report = {"replay": first.to_json(), "what_if": whatif.report(futures) | {"tips": tips}}
+    labels = [v.label for v in variants]
+    if not futures.imagined:
+        return Output(futures.real, labels, report, told, across=True)
+    replays = [r for pair in zip(futures.real, futures.imagined, strict=True) for r in pair]
+    names = [f"{label}: {world}" for label in labels for world in ("mujoco", "imagined")]
+    return Output(replays, names, report, told, across=True)
+
+
+def variants_of(options: dict[str, Any]) -> list[whatif.Variant]:
+    """The futures that the command line asks for, the first of them as it was."""
+    if options["action"] and options["policy"]:
+        raise ValueError("action and policy both drive the ego after the branch; give one of them")
+    driver, name = None, ""
+    if options["action"]:
+        driver, name = make_action(options["action"], WHEEL, DT_S), options["action"]
+    elif options["policy"]:
+        driver, name = make_driver(options["policy"], WHEEL, DT_S), options["policy"]
+    fixed = tuple(parse_change(text) for text in options["changes"])
+    sweeps = grid([parse_sweep(text) for text in options["sweep"]]) if options["sweep"] else [()]
+    if driver is None and not fixed and not options["sweep"]:
+        raise ValueError("branch_at needs something to be different: action=brake, policy=NAME or actor.NAME.brake=6")
+    variants = [whatif.Variant(whatif.AS_IT_WAS)]
+    for combination in sweeps:
+        changes = (*fixed, *combination)
+        label = ", ".join([*([name] if name else []), *(c.text for c in changes)])
+        variants.append(whatif.Variant(label, driver, changes))
+    return variants
 
 
 def write(output: Output, out: Path, say: Say) -> Path:
@@ -78,8 +200,8 @@ def write(output: Output, out: Path, say: Say) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", output.report)
     film, strip = b"", b""
-    if all(r.films for r in output.replays):
-        pictures = films.film_of(output.replays, output.labels, across=output.across)
+    if output.replays and all(r.films for r in output.replays[:MAX_FILMS]):
+        pictures = films.film_of(output.replays[:MAX_FILMS], output.labels[:MAX_FILMS], across=output.across)
         write_mp4(out / "film.mp4", pictures, dt_s=output.replays[0].dt_s)
         film = (out / "film.mp4").read_bytes()
         if len(output.replays) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -39,6 +39,8 @@ class Guide(Protocol):
         """(n, 4) x_m, y_m, heading_rad, speed_mps."""
         ...
 
+    @property
+    def t_s(self) -> float: ...
     def advance(self, elsewhere: Mapping[str, Any]) -> None: ...
     def snapshot(self) -> Any: ...
     def restore(self, snapshot: Any) -> None: ...
@@ -50,6 +52,10 @@ class TrackGuide:
     def __init__(self, scenario: Scenario) -> None:
         self._actors = scenario.actors
         self._step, self._first, self._block = 0, 0, self._sampled(0)
+
+    @property
+    def t_s(self) -> float:
+        return self._step * HOLD_S
 
     @property
     def now(self) -> Floats:
@@ -81,6 +87,10 @@ class StoryboardGuide:
         self._every = max(round(runner.step_s / HOLD_S), 1)
         self._count, self._before = 0, self._places()
         self._after = self._before
+
+    @property
+    def t_s(self) -> float:
+        return self._count * HOLD_S
 
     @property
     def now(self) -> Floats:
@@ -119,6 +129,49 @@ class StoryboardGuide:
         network = snapshot[0].world.network
         memo: dict[int, Any] = {} if network is None else {id(network): network}
         self._runner, self._count, self._before, self._after = copy.deepcopy(snapshot, memo)
+
+
+class ChangedGuide:
+    """Another guide, but for some actors that follow tracks of their own; the other's snapshots are its own too."""
+
+    def __init__(self, base: Guide, scenario: Scenario, changed: Sequence[str]) -> None:
+        self._base = base
+        self._actors = {i: a for i, a in enumerate(scenario.actors) if a.id in changed}
+
+    @property
+    def t_s(self) -> float:
+        return self._base.t_s
+
+    @property
+    def now(self) -> Floats:
+        rows = self._base.now.copy()
+        for i, actor in self._actors.items():
+            rows[i] = places(actor, np.array([self.t_s]))[0]
+        return rows
+
+    def advance(self, elsewhere: Mapping[str, Whereabouts]) -> None:
+        """The storyboard of the other guide sees where the changed actors are."""
+        now = self.now
+        own = {
+            a.id: Placed((float(now[i, 0]), float(now[i, 1]), float(now[i, 2])), float(now[i, 3]))
+            for i, a in self._actors.items()
+            if np.isfinite(now[i, 0])
+        }
+        self._base.advance({**own, **elsewhere})
+
+    def snapshot(self) -> Any:
+        return self._base.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        self._base.restore(snapshot)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Whereabouts of an actor on a track of its own."""
+
+    pose: tuple[float, float, float]
+    speed_mps: float
 
 
 @dataclass(frozen=True)

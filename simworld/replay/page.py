@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -56,8 +58,8 @@ def summary(replay: Replay) -> str:
         return f"No collision in {replay.duration_s:.1f} s."
     first = min(replay.collisions, key=lambda c: c.t_s)
     return (
-        f"{first.a} and {first.b} collide at {first.t_s:.2f} s, closing in at {first.closing_mps:.1f} m/s; "
-        f"delta-v {first.delta_v_a_mps:.1f} and {first.delta_v_b_mps:.1f} m/s."
+        f"{first.a} and {first.b} collide at {first.t_s:.2f} s, closing in at {_number(first.closing_mps)} m/s; "
+        f"delta-v {_number(first.delta_v_a_mps)} and {_number(first.delta_v_b_mps)} m/s."
     )
 
 
@@ -85,12 +87,29 @@ def tables(replay: Replay) -> list[Table]:
     return found
 
 
+def series_table(said: Mapping[str, Any], every_s: float = 0.5) -> Table:
+    """What the world model said, twice a second."""
+    rows, due = [], said["from_s"]
+    names = ("t_s", "p_collision_now", "p_collision_within_1s", "delta_v_mps", "trust")
+    for t_s, now, soon, delta_v, trust in zip(*(said[name] for name in names), strict=True):
+        if t_s >= due:
+            due += every_s
+            rows.append((f"{t_s:.1f} s", f"{now:.3f}", f"{soon:.2f}", f"{delta_v:.1f} m/s", f"{trust:.2f}"))
+    header = ("time", "p(collision now)", "p(collision within 1 s)", "delta-v if so", "trust")
+    return Table("What the world model expects", header, rows)
+
+
 def _row(c: Collision) -> tuple[str, ...]:
     return (
         f"{c.t_s:.2f} s",
         f"{c.a} and {c.b}",
-        f"{c.impulse_Ns:.0f} N s",
-        f"{c.closing_mps:.1f} m/s",
-        f"{c.delta_v_a_mps:.1f} and {c.delta_v_b_mps:.1f} m/s",
+        f"{_number(c.impulse_Ns, 0)} N s",
+        f"{_number(c.closing_mps)} m/s",
+        f"{_number(c.delta_v_a_mps)} and {_number(c.delta_v_b_mps)} m/s",
         c.side or "–",
     )
+
+
+def _number(value: float, digits: int = 1) -> str:
+    """A dash for what is not known, such as the speed of an imagined partner."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"

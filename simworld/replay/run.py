@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from simworld.collect import resolve
 from simworld.episode import Episode, EpisodeSpec
 from simworld.policy import Policy
-from simworld.readers import contacts
-from simworld.replay.guides import Guide, TrackGuide, live_guide
+from simworld.readers import actions_from_track, contacts
+from simworld.replay.guides import ChangedGuide, Guide, TrackGuide, live_guide
 from simworld.replay.result import Collision, Replay
-from simworld.scenario import ACTOR_CLASSES, Scenario
+from simworld.scenario import ACTOR_CLASSES, Scenario, Track
 
 SIDES = ("front", "rear", "left", "right")
 LOG = "log"
@@ -46,10 +47,17 @@ class Recording:
     track_error_m: float | None = None
 
 
-def open_world(scenario: Scenario, config: ReplayConfig, *, live: bool) -> Any:
-    """The real world at the scenario's start; `live` runs its storyboard instead of the tracks that it left."""
-    guide: Guide = live_guide(scenario, config.road_dirs) if live else TrackGuide(scenario)
-    slides = [(*c.actors, c.t_s) for c in contacts(scenario) if c.tracking_overlap]
+def open_world(
+    scenario: Scenario, config: ReplayConfig, *, live: bool, source: Scenario | None = None, changed: Sequence[str] = ()
+) -> Any:
+    """The real world at the scenario's start; `live` runs its storyboard instead of the tracks that it left.
+
+    source, changed  the scenario without its changes, and the actors that follow changed tracks
+    """
+    source = source or scenario
+    guide: Guide = live_guide(source, config.road_dirs) if live else TrackGuide(source)
+    guide = ChangedGuide(guide, scenario, changed) if changed else guide
+    slides = [(*c.actors, c.t_s) for c in contacts(source) if c.tracking_overlap]
     return resolve(config.world)(scenario, guide, slides=slides)
 
 
@@ -86,7 +94,7 @@ class Run:
         self.spec: EpisodeSpec = world.episode_spec
         self.recording = Recording()
         self.driver: Policy | None = None
-        self._on_step: Callable[[Run], None] | None = None
+        self.log_actions = log_actions(scenario, self.spec.dt_s)
         if driver is not None:
             self.hand_over(driver)
         self._look()
@@ -109,6 +117,17 @@ class Run:
         if self.recording.states:
             self.recording.states[-1] = self.world.state()
 
+    def fork(self, world: Any, scenario: Scenario, snapshot: Any) -> Run:
+        """This run going on in another world, put where `snapshot` was taken; both then go their own ways."""
+        world.restore(snapshot)
+        other = copy.copy(self)
+        other.world, other.scenario = world, scenario
+        other.recording, other.driver = copy.copy(self.recording), copy.deepcopy(self.driver)
+        for name in ("actions", "states", "actors", "off_road"):
+            setattr(other.recording, name, list(getattr(self.recording, name)))
+        other.recording.cameras = {c: list(f) for c, f in self.recording.cameras.items()}
+        return other
+
     def to(self, t_s: float) -> None:
         """Go on to a time; the last step may end a little before it."""
         dt_s = self.spec.dt_s
@@ -124,8 +143,14 @@ class Run:
                 raise ValueError(f"policy {self.driver.name!r} gave the action {raw.tolist()} at {self.t_s:.1f} s")
             action = np.clip(raw[0], -1.0, 1.0)
         self.world.step(action)
-        self.recording.actions.append(np.zeros(self.spec.action.size, np.float32) if action is None else action)
+        self.recording.actions.append(self.logged(len(self.recording.actions)) if action is None else action)
         self._look()
+
+    def logged(self, step: int) -> Action:
+        """What the ego's log did at a step, by inverse dynamics; zeros where it has none."""
+        if step < len(self.log_actions):
+            return np.asarray(self.log_actions[step], np.float32)
+        return np.zeros(self.spec.action.size, np.float32)
 
     def _look(self) -> None:
         recording, world = self.recording, self.world
@@ -210,6 +235,20 @@ class Run:
         off = np.array(self.recording.off_road, bool)
         found["off_road"][:] = off[1:] & ~np.maximum.accumulate(off[:-1])
         return found
+
+
+def log_actions(scenario: Scenario, dt_s: float) -> NDArray[np.float64]:
+    """Actions (t, 2) that carry Driving's ego along the log from time 0; zeros before it begins, none without one."""
+    track = scenario.actor(scenario.ego_id).track if scenario.ego_id else None
+    if track is None or track.t_s[-1] - track.t_s[0] < dt_s:
+        return np.zeros((0, 2))
+    wait = int(np.ceil(track.t_s[0] / dt_s - 1e-6))
+    t_s = np.arange(wait, int(track.t_s[-1] / dt_s + 1e-6) + 1) * dt_s
+    if len(t_s) < 2:
+        return np.zeros((0, 2))
+    at = track.sample(t_s)
+    actions = actions_from_track(Track(t_s, at[:, :3], at[:, 3]), dt_s)
+    return np.concatenate([np.zeros((wait, 2)), actions])
 
 
 def _collision(crash: Any) -> Collision:
