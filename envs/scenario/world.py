@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from simworld.episode import ActionSpec, EpisodeSpec
-from simworld.scenario import ACTOR_CLASSES, Lane, Scenario
+from simworld.scenario import ACTOR_CLASSES, Scenario
 
 from ..driving.bodies import compile_rig
 from ..driving.outcomes import side_hit
@@ -21,6 +20,7 @@ from ..driving.scene import draw_paint
 from ..driving.scenery import draw_look
 from ..driving.spec import OUTCOMES, check_cameras
 from .guide import Guide
+from .lanes import LaneIndex
 from .physics import GuidedPhysics, Slide, Touch
 from .scenery import capacities, road_triangles, window
 
@@ -39,8 +39,6 @@ STATE = (
 )
 STEER_PER_STEP = 0.5
 RELAY_M = 30.0  # scenery is laid anew when the ego has moved this far
-SAMPLE_M = 2.0
-OFF_ROAD_M = 0.5  # beyond the edge of every lane
 WALKED = ("sidewalk", "other")
 LEAST_SIDE_M, LEAST_MASS_KG = 0.05, 1.0
 
@@ -112,7 +110,7 @@ class ScenarioWorld:
         self.physics = GuidedPhysics(self._rig, guide, self.ids, order, self.origin_m, known)
         self._look = draw_look(rng, self.config.light)
         self._paint = draw_paint(rng, self._rig.kinds)
-        self._lanes = _LaneIndex([x for x in scenario.road.lanes if x.kind not in WALKED], self.origin_m)
+        self._lanes = LaneIndex([x for x in scenario.road.lanes if x.kind not in WALKED], self.origin_m)
         self._eyes: dict[str, _Eye] = {}
         self._ego_start = np.array(scenario.actors[first].start)
         self.episode_spec = EpisodeSpec(
@@ -285,27 +283,6 @@ class _Eye:
         self.renderer.show_actors(physics.pose, physics.active, physics.accel_cmd < -1.0)
         physics.refresh()
         return self.renderer.draw(physics.data)
-
-
-class _LaneIndex:
-    """Looks up whether a place lies beside all lanes."""
-
-    def __init__(self, lanes: Sequence[Lane], origin_m: Array) -> None:
-        points, halves = [], []
-        for lane in lanes:
-            arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.centre, axis=0), axis=1))])
-            s = np.linspace(0.0, arc[-1], max(2, int(arc[-1] / SAMPLE_M) + 1))
-            points.append(np.stack([np.interp(s, arc, lane.centre[:, k]) for k in (0, 1)], axis=1) - origin_m)
-            halves.append(0.5 * np.interp(s, arc, lane.width_m))
-        self._tree = cKDTree(np.concatenate(points)) if points else None
-        self._half_m = np.concatenate(halves) if halves else np.zeros(0)
-
-    def beside(self, place_m: Array) -> bool:
-        if self._tree is None:
-            return False
-        distance, row = self._tree.query(place_m, k=min(16, len(self._half_m)))
-        reach = np.hypot(self._half_m[row] + OFF_ROAD_M, SAMPLE_M / 2)
-        return bool((np.atleast_1d(distance) > np.atleast_1d(reach)).all())
 
 
 def _solid(body: Any) -> Any:

@@ -195,7 +195,8 @@ def deviated(actor: ScenarioActor, deviation: Deviation, duration_s: float) -> S
     if track is None:
         raise ValueError(f"actor {actor.id} has no track in {duration_s:g} s to depart from; name one that moves")
     fine = np.arange(0.0, duration_s + 2 * HOLD_S, 5 * HOLD_S)
-    t_s = np.unique(np.concatenate([[track.t_s[0]], fine[(fine > track.t_s[0])], [deviation.at_s]]))
+    fine = fine[(fine > track.t_s[0] + 1e-6) & (np.abs(fine - deviation.at_s) > 1e-6)]
+    t_s = np.unique(np.concatenate([[track.t_s[0]], fine, [deviation.at_s]]))
     at = track.sample(t_s)
     moved = np.hypot(np.diff(at[:, 0]), np.diff(at[:, 1]))
     arc = np.concatenate([[0.0], np.cumsum(moved)])

@@ -94,6 +94,7 @@ class Run:
         self.spec: EpisodeSpec = world.episode_spec
         self.recording = Recording()
         self.driver: Policy | None = None
+        self._seen: dict[str, NDArray[np.uint8]] = {}
         self.log_actions = log_actions(scenario, self.spec.dt_s)
         if driver is not None:
             self.hand_over(driver)
@@ -137,7 +138,7 @@ class Run:
     def step(self) -> None:
         action = None
         if self.driver is not None:
-            observation = {c: f[-1][None] for c, f in self.recording.cameras.items() if c in self.spec.cameras}
+            observation = {c: f[None] for c, f in (self._seen or self.world.draw()).items()}
             raw = np.asarray(self.driver.act(observation, [{}]), np.float32)
             if raw.shape != (1, self.spec.action.size) or not np.isfinite(raw).all():
                 raise ValueError(f"policy {self.driver.name!r} gave the action {raw.tolist()} at {self.t_s:.1f} s")
@@ -154,9 +155,9 @@ class Run:
 
     def _look(self) -> None:
         recording, world = self.recording, self.world
-        if self.config.film or self.config.frames or self.driver is not None:
-            for camera, picture in world.draw().items():
-                recording.cameras.setdefault(camera, []).append(picture)
+        self._seen = world.draw() if self.config.film or self.config.frames else {}
+        for camera, picture in self._seen.items():
+            recording.cameras.setdefault(camera, []).append(picture)
         if self.config.film:
             recording.cameras.setdefault("overhead", []).append(world.overhead())
         recording.states.append(world.state())
