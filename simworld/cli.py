@@ -79,9 +79,9 @@ class EvaluateOptions:
 
 @dataclass
 class ReplayOptions:
-    """Replay a scenario or log: world=mujoco|imagined|carla ego=log|POLICY; what if: branch_at=2 action=brake."""
+    """Replay a file: scenario=FILE world=mujoco|imagined|carla ego=log|POLICY; what if: branch_at=2 action=brake."""
 
-    scenario_file: str = MISSING  # given as scenario=FILE; conf/scenario makes `scenario` a group to Hydra
+    scenario_file: str = ""  # given as scenario=FILE; conf/scenario makes `scenario` a group to Hydra
     world: str = "mujoco"
     ego: str = "log"
     out: str = "runs/replay"

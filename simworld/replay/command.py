@@ -50,6 +50,8 @@ def run(options: dict[str, Any], say: Say) -> Path:
     """Do what the options of the command line ask; returns the path of the page."""
     if options["world"] not in WORLDS:
         raise ValueError(f"unknown world {options['world']!r}; use one of {', '.join(WORLDS)}")
+    if not options["scenario_file"]:
+        raise ValueError("replay needs to know what: give scenario=FILE")
     path, out = Path(options["scenario_file"]), Path(options["out"])
     scenario = scenario_of(options["scenario_file"], tuple(options["road_dirs"]))
     if options["export"] is not None:

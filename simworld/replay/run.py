@@ -55,16 +55,22 @@ def open_world(
     source, changed  the scenario without its changes, and the actors that follow changed tracks
     """
     source = source or scenario
+    check_actors(scenario)
     guide: Guide = live_guide(source, config.road_dirs) if live else TrackGuide(source)
     guide = ChangedGuide(guide, scenario, changed) if changed else guide
     slides = [(*c.actors, c.t_s) for c in contacts(source) if c.tracking_overlap]
     return resolve(config.world)(scenario, guide, slides=slides)
 
 
-def duration_of(scenario: Scenario, config: ReplayConfig) -> float:
-    """How long a replay lasts; ValueError where there is nothing to replay."""
+def check_actors(scenario: Scenario) -> None:
+    """Refuse a scenario with nobody in it, such as a road file."""
     if not scenario.actors:
         raise ValueError(f"{scenario.name} has no actors: there is nothing to replay; choose a scenario or a log")
+
+
+def duration_of(scenario: Scenario, config: ReplayConfig) -> float:
+    """How long a replay lasts; ValueError where there is nothing to replay."""
+    check_actors(scenario)
     if config.duration_s is not None:
         if not 0 < config.duration_s < 24 * 3600:
             raise ValueError(f"duration_s {config.duration_s:g} must lie above 0 and below a day")
