@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, HydraException, OmegaConfBaseException, ModuleNotFoundError) as error:
+    except (ValueError, OSError, HydraException, OmegaConfBaseException, ImportError) as error:
         print(f"simworld: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
 

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.data.files import write_json
 from simworld.episode import ActionSpec
 from simworld.replay.agreement import AgreementConfig, agreement
 from simworld.replay.drivers import make_action
+from simworld.replay.imagined import open_model
 
 
 def bench_branches(
     *, checkpoint: str, out: Path, num: int = 100, report: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Branch `num` generated scenarios at 2 s into going on and braking, in both worlds; writes out/branches.json."""
-    model = load_world_model(find_checkpoint(checkpoint))
+    model = open_model(checkpoint)
     action = model.spec.action
     if action != ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)):
         raise ValueError(f"{checkpoint} does not drive: its actions are {action}; give a driving checkpoint")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +29,6 @@ def replay_in_carla(scenario: Scenario, driver: Policy | None, config: ReplayCon
     if not scenario.ego_id:
         raise ValueError(f"{scenario.name} has no ego, around whom CARLA could place the others")
     if env is None:
-        gymnasium = importlib.import_module("gymnasium")
         env = gymnasium.make(ENV_ID, disable_env_checker=True).unwrapped
     try:
         return _run(scenario, driver, config, env, duration_s)
@@ -71,6 +70,7 @@ def _run(scenario: Scenario, driver: Policy | None, config: ReplayConfig, env: A
         collisions=collisions,
         absent=absent,
         notes=notes_of(scenario, absent, ()) + notes,
+        film_dt_s=dt_s,
         films={c: np.stack(f) for c, f in films.items()} if config.film else {},
     )
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.data import files
 from simworld.episode import ActionSpec
 from simworld.policy import Policy
@@ -19,7 +18,7 @@ from simworld.replay.carla import replay_in_carla
 from simworld.replay.changes import grid, parse_change, parse_sweep
 from simworld.replay.drivers import make_action, make_driver
 from simworld.replay.generate import generate
-from simworld.replay.imagined import Branch, imagine
+from simworld.replay.imagined import Branch, imagine, open_model
 from simworld.replay.result import Replay
 from simworld.replay.run import LOG, ReplayConfig, Run, duration_of, open_world, replay
 from simworld.report.film import png_bytes, write_mp4
@@ -83,7 +82,7 @@ def _output(scenario: Scenario, options: dict[str, Any], config: ReplayConfig, s
         return shown(replay_in_carla(scenario, driver, config))
     model = None
     if options["world"] == "imagined":
-        model = load_world_model(find_checkpoint(options["checkpoint"] or SHIPPED))
+        model = open_model(options["checkpoint"] or SHIPPED)
     if options["branch_at"] is not None:
         return what_if(scenario, driver, config, model, options)
     asked = [name for name in ("action", "policy", "changes", "sweep") if options[name]]
@@ -204,7 +203,7 @@ def write(output: Output, out: Path, say: Say) -> Path:
     film, strip = b"", b""
     if output.replays and all(r.films for r in output.replays[:MAX_FILMS]):
         pictures = films.film_of(output.replays[:MAX_FILMS], output.labels[:MAX_FILMS], across=output.across)
-        write_mp4(out / "film.mp4", pictures, dt_s=output.replays[0].dt_s)
+        write_mp4(out / "film.mp4", pictures, dt_s=output.replays[0].film_dt_s)
         film = (out / "film.mp4").read_bytes()
         if len(output.replays) == 1:
             strip = png_bytes(films.strip_of(output.replays[0]))

@@ -59,9 +59,9 @@ def _tile(replay: Replay, label: str, step: int, across: bool) -> Image.Image:
         if step >= len(film):
             view = Image.blend(view, Image.new("RGB", view.size, PAPER), 0.65)
         tile.paste(view, (0, HEAD_PX + i * side) if across else (i * side, HEAD_PX))
-    at = f"{replay.start_s + step * replay.dt_s:.1f} s"
+    at = f"{step * replay.film_dt_s:.1f} s"
     draw.text((3, 2), f"{label}, {at}" if label else at, INK, label_font(12))
-    happened = [c for c in replay.collisions if c.t_s <= replay.start_s + step * replay.dt_s]
+    happened = [c for c in replay.collisions if c.t_s <= step * replay.film_dt_s]
     if happened:
         first = happened[0]
         draw.text((3, 17), f"collision {first.a} and {first.b}, {first.t_s:.1f} s", WARN, label_font(12))

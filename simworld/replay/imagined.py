@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.model.outcomes import QUANTILES
 from simworld.policy import Policy
 from simworld.readers.inverse_dynamics import drive_model
@@ -54,6 +55,11 @@ class Lane:
     track: list[tuple[float, ...]] = field(default_factory=list)
 
 
+def open_model(name: str) -> WorldModel[Any]:
+    """A checkpoint by folder or shipped name, in the precision in which imagined envs run it."""
+    return load_world_model(find_checkpoint(name), dtype=torch.bfloat16)
+
+
 def check_model(model: WorldModel[Any], run: Run) -> None:
     """Refuse a model that was not trained on what a scenario's world shows."""
     if model.spec.cameras != run.spec.cameras or model.spec.action.size != run.spec.action.size:
@@ -86,7 +92,7 @@ def imagine(
             f"{run.scenario.name} has no ego on the road at {from_step * run.spec.dt_s:.1f} s to imagine from; "
             "give ego=POLICY"
         )
-    lanes = [_lane(branch, run, from_step) for branch in branches]
+    lanes = [start_lane(branch, run, from_step) for branch in branches]
     return imagine_lanes(model, [run] * len(lanes), lanes, duration_s, from_step=from_step, context=context, seed=seed)
 
 
@@ -132,10 +138,6 @@ def imagine_lanes(
 
 def start_lane(branch: Branch, run: Run, from_step: int) -> Lane:
     """A lane at the place of the run's ego at a step."""
-    return _lane(branch, run, from_step)
-
-
-def _lane(branch: Branch, run: Run, from_step: int) -> Lane:
     state = dict(zip(run.spec.state_names, run.recording.states[from_step].tolist(), strict=True))
     pose = np.array([state["x_m"], state["y_m"], state["heading_rad"]])
     return Lane(Cast(branch.scenario), branch, pose, state["speed_mps"])
@@ -225,7 +227,7 @@ def _result(lane: Lane, run: Run, model: WorldModel[Any], from_step: int) -> Rep
     films = {}
     for camera in run.spec.cameras if run.config.film else ():
         real = run.recording.cameras[camera][: from_step + 1]
-        films[camera] = np.stack([*real, *(f[camera] for f in lane.frames)])
+        films[camera] = np.stack([*real, *(f[camera] for f in lane.frames)][:: run.film_every])
     notes = notes_of(scenario, absent, ())
     if not model.max_actors:
         text = "not told to the model, which was trained without: it imagines them as it likes"
@@ -242,6 +244,7 @@ def _result(lane: Lane, run: Run, model: WorldModel[Any], from_step: int) -> Rep
         absent=absent,
         notes=notes,
         films=films,
+        film_dt_s=dt_s * run.film_every,
         extra={"imagined": _series(lane, p_until, from_step, dt_s)},
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simworld.episode import Episode, EpisodeSpec
+from simworld.scenario import BODIES, Body
 
 Frames = NDArray[np.uint8]
 
@@ -44,7 +45,8 @@ class Replay:
     duration_s: float
     dt_s: float
     num_actors: int
-    start_s: float = 0.0  # scenario time of the first frame of the films
+    ego_body: Body = BODIES["car"]
+    film_dt_s: float = 0.1
     collisions: list[Collision] = field(default_factory=list)
     track_error_m: float | None = None
     absent: list[str] = field(default_factory=list)

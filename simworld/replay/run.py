@@ -16,7 +16,7 @@ from simworld.policy import Policy
 from simworld.readers import actions_from_track, contacts
 from simworld.replay.guides import ChangedGuide, Guide, TrackGuide, live_guide
 from simworld.replay.result import Collision, Replay
-from simworld.scenario import ACTOR_CLASSES, Scenario, Track
+from simworld.scenario import ACTOR_CLASSES, BODIES, Scenario, Track
 
 SIDES = ("front", "rear", "left", "right")
 LOG = "log"
@@ -25,11 +25,15 @@ Action = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """world: name of the maker of the real world; duration_s: at most, the scenario's own where None."""
+    """world: name of the maker of the real world; duration_s: at most, the scenario's own where None.
+
+    A film of more than `max_film_frames` leaves steps out, so that logs of minutes do not fill the memory.
+    """
 
     world: str = "simworld.envs.scenario.world:ScenarioWorld"
     film: bool = True
-    frames: bool = False  # draw the ego's cameras even without a film
+    max_film_frames: int = 1200
+    frames: bool = False  # keep what the ego's cameras see at every step
     duration_s: float | None = None
     road_dirs: tuple[str, ...] = ()
     seed: int = 0
@@ -40,6 +44,7 @@ class Recording:
     """What is kept of every step of a run."""
 
     cameras: dict[str, list[Any]] = field(default_factory=dict)
+    films: dict[str, list[Any]] = field(default_factory=dict)
     actions: list[Action] = field(default_factory=list)
     states: list[Any] = field(default_factory=list)
     actors: list[Any] = field(default_factory=list)
@@ -101,6 +106,7 @@ class Run:
         self.recording = Recording()
         self.driver: Policy | None = None
         self._seen: dict[str, NDArray[np.uint8]] = {}
+        self.film_every = max(1, -int(-duration_of(scenario, config) / self.spec.dt_s // config.max_film_frames))
         self.log_actions = log_actions(scenario, self.spec.dt_s)
         if driver is not None:
             self.hand_over(driver)
@@ -132,7 +138,8 @@ class Run:
         other.recording, other.driver = copy.copy(self.recording), copy.deepcopy(self.driver)
         for name in ("actions", "states", "actors", "off_road"):
             setattr(other.recording, name, list(getattr(self.recording, name)))
-        other.recording.cameras = {c: list(f) for c, f in self.recording.cameras.items()}
+        for name in ("cameras", "films"):
+            setattr(other.recording, name, {c: list(f) for c, f in getattr(self.recording, name).items()})
         return other
 
     def to(self, t_s: float) -> None:
@@ -161,11 +168,15 @@ class Run:
 
     def _look(self) -> None:
         recording, world = self.recording, self.world
-        self._seen = world.draw() if self.config.film or self.config.frames else {}
+        filmed = self.config.film and len(recording.states) % self.film_every == 0
+        self._seen = world.draw() if filmed or self.config.frames else {}
         for camera, picture in self._seen.items():
-            recording.cameras.setdefault(camera, []).append(picture)
-        if self.config.film:
-            recording.cameras.setdefault("overhead", []).append(world.overhead())
+            if self.config.frames:
+                recording.cameras.setdefault(camera, []).append(picture)
+            if filmed:
+                recording.films.setdefault(camera, []).append(picture)
+        if filmed:
+            recording.films.setdefault("overhead", []).append(world.overhead())
         recording.states.append(world.state())
         recording.actors.append(world.actors())
         recording.off_road.append(world.off_road())
@@ -195,21 +206,23 @@ class Run:
             duration_s=self.t_s,
             dt_s=self.spec.dt_s,
             num_actors=len(scenario.actors),
+            ego_body=scenario.actor(scenario.ego_id).body if scenario.ego_id else BODIES["car"],
             collisions=[_collision(c) for c in world.crashes()],
             track_error_m=None if error is None else round(error, 6),
             absent=absent,
             overlaps=overlaps,
             notes=notes_of(scenario, absent, overlaps),
-            films={c: np.stack(f) for c, f in self.recording.cameras.items()} if self.config.film else {},
+            films={c: np.stack(f) for c, f in self.recording.films.items()},
+            film_dt_s=self.spec.dt_s * self.film_every,
             episode=self.episode(),
             spec=self.spec,
         )
 
     def episode(self) -> Episode:
-        """The ego's side of the run as an Episode; frames only of cameras that were drawn."""
+        """The ego's side of the run as an Episode; frames only where they were kept."""
         recording = self.recording
         t = len(recording.actions)
-        cameras = {c: np.stack(f) for c, f in recording.cameras.items() if c in self.spec.cameras}
+        cameras = {c: np.stack(f) for c, f in recording.cameras.items()}
         return Episode(
             frames=cameras,
             actions=np.array(recording.actions, np.float32).reshape(t, self.spec.action.size),

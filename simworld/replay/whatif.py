@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simworld.metrics.driving import score_episode
+from simworld.metrics.driving import ScoreSettings, score_episode
 from simworld.policy import Policy
 from simworld.replay.changes import Change, changed, led_anew, same_bodies
 from simworld.replay.imagined import Branch, imagine
@@ -136,7 +136,8 @@ def outcome(replay: Replay, at_s: float) -> dict[str, Any]:
     elif replay.episode is not None and replay.spec is not None:
         start = round(at_s / replay.dt_s)
         if start < replay.episode.num_steps and np.isfinite(replay.episode.state[start:]).all():
-            scores = score_episode(replay.episode, replay.spec, start_step=start).to_json()
+            settings = ScoreSettings(ego=replay.ego_body)
+            scores = score_episode(replay.episode, replay.spec, settings=settings, start_step=start).to_json()
             found["scores"] = {k: v for k, v in scores.items() if k not in ("crashes", "left_out")}
     return found
 
@@ -177,7 +178,8 @@ def table(futures: Futures, title: str = "Futures") -> Table:
 def tips(futures: Futures) -> list[dict[str, Any]]:
     """Where neighbours of a sweep over one number differ in the ego's collision."""
     swept = [(i, v.changes[-1]) for i, v in enumerate(futures.variants) if v.changes]
-    if not swept or len({(c.actor, c.what) for _, c in swept}) != 1 or swept[0][1].what == "class":
+    others = {v.changes[:-1] for v in futures.variants if v.changes}
+    if len({(c.actor, c.what) for _, c in swept}) != 1 or len(others) != 1 or swept[0][1].what == "class":
         return []
     swept.sort(key=lambda pair: pair[1].number)
     found = []
