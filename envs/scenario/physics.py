@@ -201,13 +201,19 @@ class GuidedPhysics(Physics):
     def snapshot(self) -> dict[str, Any]:
         """The full state, independent of later steps."""
         own = (self.t_s, self.guided, self.touches, self.overlaps, self._ignored, self._fresh)
-        return super().snapshot() | {"own": copy.deepcopy(own), "guide": self.guide.snapshot()}
+        return super().snapshot() | {
+            "own": copy.deepcopy(own),
+            "guide": self.guide.snapshot(),
+            "bodies": self.rig.bodies,
+        }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of this or an equal physics; bodies may differ in class, size and mass."""
         super().restore(snapshot)
         own = copy.deepcopy(snapshot["own"])
         self.t_s, self.guided, self.touches, self.overlaps, self._ignored, self._fresh = own
+        # Whoever has another body now may reach into a neighbour, as one that appears.
+        self._fresh |= {i for i, (a, b) in enumerate(zip(snapshot["bodies"], self.rig.bodies, strict=True)) if a != b}
         self.guide.restore(snapshot["guide"])
         self._bring_in(self._wanted())
         self.refresh()

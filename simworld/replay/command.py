@@ -207,9 +207,9 @@ def write(output: Output, out: Path, say: Say) -> Path:
         film = (out / "film.mp4").read_bytes()
         if len(output.replays) == 1:
             strip = png_bytes(films.strip_of(output.replays[0]))
-    shown = output.page
-    page.write_page(out / "replay.html", page.Page(shown.title, shown.summary, shown.facts, shown.tables, film, strip))
-    say(shown.summary)
+    told = output.page
+    page.write_page(out / "replay.html", page.Page(told.title, told.summary, told.facts, told.tables, film, strip))
+    say(told.summary)
     say(f"report: {out / 'replay.html'}")
     return out / "replay.html"
 
