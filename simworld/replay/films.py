@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,13 @@ HEAD_PX = 34
 GAP_PX = 4
 
 
-def film_of(replays: Sequence[Replay], labels: Sequence[str], *, across: bool) -> Frames:
-    """One film (t, H, W, 3) of all replays, as long as the longest.
+def film_of(replays: Sequence[Replay], labels: Sequence[str], *, across: bool) -> Iterator[Frames]:
+    """One film of all replays, as long as the longest, picture by picture (H, W, 3).
 
     across  each replay is a column, its views above each other; otherwise a row, its views side by side
     """
     num = max(len(next(iter(r.films.values()))) for r in replays)
-    return np.stack([_picture(replays, labels, step, across) for step in range(num)])
+    return (_picture(replays, labels, step, across) for step in range(num))
 
 
 def strip_of(replay: Replay, num: int = 6) -> Frames:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -97,16 +98,18 @@ def write_gif(path: str | Path, frames: Frames, *, dt_s: float, scale: int = 1) 
         )
 
 
-def write_mp4(path: str | Path, frames: Frames, *, dt_s: float, scale: int = 1) -> None:
-    """Write frames (t, h, w, 3) uint8 as H.264; an odd height or width loses its last row or column."""
-    if not len(frames):
+def write_mp4(path: str | Path, frames: Iterable[Frames], *, dt_s: float, scale: int = 1) -> None:
+    """Write frames (t, h, w, 3) uint8, or pictures as they come, as H.264; odd sides lose their last row or column."""
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
         raise ValueError("a film needs at least one frame")
     with _aside(Path(path)) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1 / dt_s).limit_denominator(1000))
-        stream.height, stream.width = (side * scale // 2 * 2 for side in frames.shape[1:3])
+        stream.height, stream.width = (side * scale // 2 * 2 for side in first.shape[:2])
         stream.pix_fmt = "yuv420p"  # what browsers play
         stream.options = {"crf": "20", "preset": "veryfast"}
-        for frame in frames:
+        for frame in itertools.chain([first], pictures):
             picture = np.ascontiguousarray(_enlarged(frame, scale)[: stream.height, : stream.width])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
