@@ -144,7 +144,7 @@ def test_far_from_the_origin_nothing_changes() -> None:
         if a.track is not None
     ]
     crashes = [replay(s, None, BLIND).collisions[0] for s in (here, replace(far, actors=tuple(moved)))]
-    assert crashes[0].t_s == crashes[1].t_s
+    assert crashes[0].t_s == pytest.approx(crashes[1].t_s, abs=0.003)
     assert crashes[0].impulse_Ns == pytest.approx(crashes[1].impulse_Ns, rel=1e-3)
 
 
