@@ -103,12 +103,16 @@ class GuidedPhysics(Physics):
         """Put actors that appear on the road, take those off that their guide has no place for any more."""
         here = np.isfinite(wanted[:, 0])
         for i in np.flatnonzero(here & ~self.active & self.guided):
-            self.place(int(i), *wanted[i])
-            self._fresh.add(int(i))
+            self.enter(int(i), *wanted[i])
         for i in np.flatnonzero(~here & self.active & self.guided):
             self.remove(int(i))
         for name in ("geom_contype", "geom_conaffinity"):
             getattr(self.model, name)[self.rig.hull_geom] = self.active
+
+    def enter(self, i: int, x_m: float, y_m: float, heading_rad: float, speed_mps: float) -> None:
+        """Put actor i on the road, where it may find itself inside another without that being a crash."""
+        self.place(i, x_m, y_m, heading_rad, speed_mps)
+        self._fresh.add(i)
 
     def _whereabouts(self) -> dict[str, Whereabouts]:
         speed = self.forward_speed()

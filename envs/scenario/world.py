@@ -144,7 +144,7 @@ class ScenarioWorld:
         ego = self.scenario.actors[list(a.id for a in self.scenario.actors).index(self.ids[0])]
         if not physics.active[0]:
             x, y, heading = ego.start
-            physics.place(0, x - self.origin_m[0], y - self.origin_m[1], heading, ego.speed_mps)
+            physics.enter(0, x - self.origin_m[0], y - self.origin_m[1], heading, ego.speed_mps)
             self._speed_mps = ego.speed_mps
         physics.guided[0] = False
         self._driven = True
