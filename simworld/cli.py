@@ -186,7 +186,8 @@ _REPLAY_TEXTS = ("scenario_file", "world", "ego", "out", "export", "action", "po
 
 def _replay_words(overrides: Sequence[str]) -> list[str]:
     """Paths and policies quoted, since commas and brackets mean something to Hydra; changes and sweeps gathered."""
-    words, lists = [], {"changes": [], "sweep": []}  # type: tuple[list[str], dict[str, list[str]]]
+    words: list[str] = []
+    lists: dict[str, list[str]] = {"changes": [], "sweep": []}
     for word in overrides:
         key, equals, value = word.partition("=")
         key = "scenario_file" if key == "scenario" else key

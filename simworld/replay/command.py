@@ -15,7 +15,7 @@ from simworld.readers import read_scenario, sniff, to_json
 from simworld.readers.carla_log import read_carla_log
 from simworld.replay import films, page, whatif
 from simworld.replay.carla import replay_in_carla
-from simworld.replay.changes import grid, parse_change, parse_sweep
+from simworld.replay.changes import Change, grid, parse_change, parse_sweep
 from simworld.replay.drivers import make_action, make_driver
 from simworld.replay.generate import generate
 from simworld.replay.imagined import Branch, imagine, open_model
@@ -185,7 +185,9 @@ def variants_of(options: dict[str, Any]) -> list[whatif.Variant]:
     elif options["policy"]:
         driver, name = make_driver(options["policy"], WHEEL, DT_S), options["policy"]
     fixed = tuple(parse_change(text) for text in options["changes"])
-    sweeps = grid([parse_sweep(text) for text in options["sweep"]]) if options["sweep"] else [()]
+    sweeps: list[tuple[Change, ...]] = [()]
+    if options["sweep"]:
+        sweeps = grid([parse_sweep(text) for text in options["sweep"]])
     if driver is None and not fixed and not options["sweep"]:
         raise ValueError("branch_at needs something to be different: action=brake, policy=NAME or actor.NAME.brake=6")
     variants = [whatif.Variant(whatif.AS_IT_WAS)]

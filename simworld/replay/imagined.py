@@ -123,7 +123,7 @@ def imagine_lanes(
     for step in range(from_step, int(duration_s / dt_s + 1e-6)):
         acts = np.stack([_act(d, s, r, step) for d, s, r in zip(drivers, seen, runs, strict=True)])
         poses = [_foreseen(lane, act, run, step, dt_s) for lane, act, run in zip(lanes, acts, runs, strict=True)]
-        told_now = {}
+        told_now: dict[str, torch.Tensor] = {}
         if rows:
             at = (step + 1) * dt_s
             told_rows = [lane.cast.rows(at, pose[:3], rows) for lane, pose in zip(lanes, poses, strict=True)]
@@ -213,7 +213,7 @@ def _keep(lane: Lane, prediction: Prediction, i: int, model: WorldModel[Any]) ->
 def _result(lane: Lane, run: Run, model: WorldModel[Any], from_step: int) -> Replay:
     dt_s, scenario = run.spec.dt_s, lane.branch.scenario
     p_until = 1 - np.cumprod(1 - np.array(lane.hazard))
-    collisions = []
+    collisions: list[Collision] = []
     if len(p_until) and p_until[-1] >= CRASH_P:
         k = int(np.argmax(p_until >= CRASH_P))
         partner, dv = ACTOR_CLASSES[lane.partner[k]], lane.delta_v_mps[k]
