@@ -198,7 +198,7 @@ def _replay_words(overrides: Sequence[str]) -> list[str]:
         elif equals and key in _REPLAY_TEXTS and value != "null" and value[:1] not in ("'", '"'):
             words.append(f"{key}={_quoted(value)}")
         else:
-            words.append(word)
+            words.append(f"{key}={value}" if equals else word)
     return words + [f"{key}=[{','.join(map(_quoted, texts))}]" for key, texts in lists.items() if texts]
 
 
