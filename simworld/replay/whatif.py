@@ -138,7 +138,7 @@ def outcome(replay: Replay, at_s: float) -> dict[str, Any]:
         if start < replay.episode.num_steps and np.isfinite(replay.episode.state[start:]).all():
             settings = ScoreSettings(ego=replay.ego_body)
             scores = score_episode(replay.episode, replay.spec, settings=settings, start_step=start).to_json()
-            found["scores"] = {k: v for k, v in scores.items() if k not in ("crashes", "left_out")}
+            found["scores"] = {k: v for k, v in scores.items() if k != "crashes"}
     return found
 
 
