@@ -19,7 +19,7 @@ def actor(ident, kind, x, v):
 
 def test_others_start_where_the_scenario_has_them(fake_server):
     env = CarlaEnv(config=CarlaConfig(timeout_s=5.0, settle_ticks=3))
-    actors = (actor("ego", "car", 0.0, 5.0), actor("van", "van", 25.0, 4.0), actor("tank", "tank", 60.0, 3.0))
+    actors = (actor("ego", "car", 0.0, 5.0), actor("truck", "truck", 25.0, 4.0), actor("tank", "tank", 60.0, 3.0))
     scenario = Scenario("s", Road(), actors, "ego", 1.0)
     result = replay_in_carla(scenario, None, ReplayConfig(), env)
     assert result.world == "carla" and result.duration_s == pytest.approx(1.0) and len(result.films["front"]) == 11
