@@ -252,4 +252,4 @@ def test_defaults_of_training_are_a_contract() -> None:
     """Runs in progress compare their recipe with these."""
     config = TrainConfig()
     assert (config.model, config.precision, config.seed, config.budget_min) == ("latent", "bfloat16", 0, None)
-    assert (config.codec.batch, config.dynamics.batch, config.dynamics.window) == (16, 12, 16)
+    assert (config.codec.batch, config.dynamics.batch, config.dynamics.window) == (16, 8, 16)
