@@ -198,9 +198,9 @@ def _soften(frames: NDArray[np.uint8], share: float, rng: np.random.Generator) -
     video = rearrange(torch.from_numpy(out[:num]).float(), "n k h w c -> (n k) c h w")
     small = F.interpolate(video, size=(max(1, round(keep * h)), max(1, round(keep * w))), mode="area")
     soft = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False)
-    soft = rearrange(soft, "(n k) c h w -> n k h w c", n=num).numpy()
-    soft += rng.uniform(0, 5) * rng.standard_normal(soft.shape, dtype=np.float32)
-    out[:num] = np.clip(soft + 0.5, 0, 255).astype(np.uint8)
+    grey = rearrange(soft, "(n k) c h w -> n k h w c", n=num).numpy()
+    grey += rng.uniform(0, 5) * rng.standard_normal(grey.shape, dtype=np.float32)
+    out[:num] = np.clip(grey + 0.5, 0, 255).astype(np.uint8)
     return out
 
 
