@@ -74,7 +74,7 @@ class TrackGuide:
         self._step = snapshot
 
     def _sampled(self, first: int) -> Floats:
-        t_s = (first + np.arange(BLOCK)) * HOLD_S
+        t_s = np.asarray((first + np.arange(BLOCK)) * HOLD_S, np.float64)
         return np.stack([places(actor, t_s) for actor in self._actors], axis=1)
 
 

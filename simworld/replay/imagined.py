@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -252,7 +252,7 @@ def _result(lane: Lane, run: Run, model: WorldModel[Any], from_step: int) -> Rep
 def _series(lane: Lane, p_until: Floats, from_step: int, dt_s: float) -> dict[str, Any]:
     """What the model said at every step."""
 
-    def rounded(values: Sequence[float]) -> list[float]:
+    def rounded(values: Iterable[float]) -> list[float]:
         return [round(float(v), 5) for v in values]
 
     return {

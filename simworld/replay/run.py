@@ -263,7 +263,7 @@ def log_actions(scenario: Scenario, dt_s: float) -> NDArray[np.float64]:
     if track is None or track.t_s[-1] - track.t_s[0] < dt_s:
         return np.zeros((0, 2))
     wait = int(np.ceil(track.t_s[0] / dt_s - 1e-6))
-    t_s = np.arange(wait, int(track.t_s[-1] / dt_s + 1e-6) + 1) * dt_s
+    t_s = np.asarray(np.arange(wait, int(track.t_s[-1] / dt_s + 1e-6) + 1) * dt_s, np.float64)
     if len(t_s) < 2:
         return np.zeros((0, 2))
     at = track.sample(t_s)
