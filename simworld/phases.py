@@ -219,7 +219,7 @@ class HeadsPhase:
         self.dynamics.finish()
 
     def _look(self) -> tuple[Tensor, Tensor, OutcomeTargets]:
-        """Features float16 (n, t, d), log errors (n, t) and targets of all windows, the same on every rank.
+        """Features (n, t, d), log errors (n, t) and targets of all windows, the same on every rank.
 
         Some are told of the actors and some see their own output as their past, in turns, as in imagination.
         """
@@ -238,7 +238,7 @@ class HeadsPhase:
                 self.run.device.type, self.run.autocast or torch.bfloat16, enabled=self.run.autocast is not None
             ):
                 seen, error = self.model.foresee(latents, actions, noise, actors=told, unroll=step % 3)
-            features.append(seen.half())
+            features.append(seen)
             errors.append(error.float().clamp(min=1e-6).log())
             targets.append(target)
         joined = targets[0].map(lambda *parts: torch.cat(parts), *targets[1:])
