@@ -65,10 +65,10 @@ def plan(index: int, seed: int) -> EpisodePlan:
     rng = np.random.default_rng([seed, pair, 4])
     encounter, reset_seed = draw_encounter(rng), int(rng.integers(2**31))
     lag = int(10 * encounter.time_s) - int(rng.integers(6, 28))  # steps before the meeting at which the twin reacts
-    noise = float(rng.choice([0.0, 0.0, 0.1]))
+    noise, curviness = float(rng.choice([0.0, 0.0, 0.1])), str(rng.choice(["straight", "mild"]))
     policy: Policy = make_driver("blind", noise)
     if twin:
         reaction = str(rng.choice(REACTIONS, p=[0.6, 0.2, 0.2]))
         policy = SwitchPolicy(policy, make_driver(reaction, noise), max(2, lag))
-    options = encounter.reset_options() | {"curviness": str(rng.choice(["straight", "mild"]))}
+    options = encounter.reset_options() | {"curviness": curviness}
     return EpisodePlan(reset_seed, policy, int(10 * encounter.time_s) + 15, options)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simworld.envs.driving.env import DrivingEnv
 from simworld.envs.driving.spec import STATE_NAMES
-from simworld.policies.driving_mix import P_FORK, plan, plan_expert
+from simworld.policies.driving_mix import P_ENCOUNTER, P_FORK, plan, plan_expert
 from simworld.policies.driving_scripted import STYLES, SwitchPolicy, make_driver
 
 
@@ -97,14 +97,15 @@ def test_the_plan_is_a_function_of_seed_and_index():
             b.policy.name,
         )
         assert a.reset_seed != other.reset_seed
-        assert 100 <= a.max_steps <= 200
+        assert 30 <= a.max_steps <= 200
     assert plan_expert(3, 0).policy.name == "expert"
 
 
 def test_forks_share_their_start_and_part_at_the_switch(env):
     pairs = [(plan(2 * j, 0), plan(2 * j + 1, 0)) for j in range(60)]
     forks = [(a, b) for a, b in pairs if a.reset_seed == b.reset_seed]
-    assert abs(len(forks) / len(pairs) - P_FORK) < 0.2
+    twins = P_ENCOUNTER + (1 - P_ENCOUNTER) * P_FORK
+    assert abs(len(forks) / len(pairs) - twins) < 0.2
     assert all(isinstance(b.policy, SwitchPolicy) and a.options == b.options for a, b in forks)
     a, b = next((a, b) for a, b in forks if b.policy.at_step < 25)
     k = b.policy.at_step
