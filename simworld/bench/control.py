@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from simworld.bench.films import PROBE_FRAMES, FidelityConfig, draw_films, fit_state_probe, imagine
+from simworld.bench.films import PROBE_FRAMES, FidelityConfig, draw_films, imagine
 from simworld.data.cache import FrameCache
+from simworld.metrics.probe import Probe
 from simworld.model.noise import NoiseStream
 from simworld.phases import targets_of
 from simworld.world_model import LatentWorldModel, WorldModel
@@ -41,16 +42,16 @@ def shuffled_actions(model: WorldModel[Any], cache: FrameCache, config: Fidelity
 
 
 def steering(
-    model: WorldModel[Any], cache: FrameCache, train: FrameCache, config: FidelityConfig
+    model: WorldModel[Any], cache: FrameCache, probe: Probe | None, config: FidelityConfig
 ) -> dict[str, float] | None:
     """Share of starts from which a probe tells the film steered left from the one steered right.
 
     Both films share their noise; the first action entry swings by SWING to either side for a second, the others stay.
-    None where the state has no yaw rate.
+    None where the probe tells no yaw rate.
     """
-    if TURN_STATE not in cache.spec.state_names:
+    if probe is None or TURN_STATE not in probe.names:
         return None
-    probe = fit_state_probe(train, [TURN_STATE], config)
+    column = probe.names.index(TURN_STATE)
     batch = draw_films(cache, config, seed=202)
     k, camera = config.context, next(iter(batch.frames))
     turned = []
@@ -59,7 +60,7 @@ def steering(
         actions[:, k:] = batch.actions[:, k : k + 1]
         actions[:, k:, 0] = side
         film = imagine(model, dataclasses.replace(batch, actions=actions), k)[camera]
-        turned.append(probe.predict(film[:, -PROBE_FRAMES:])[:, 0])
+        turned.append(probe.predict(film[:, -PROBE_FRAMES:])[:, column])
     moving = batch.state[:, k, cache.spec.state_names.index("speed_mps")].numpy() > 2.0
     told = (turned[0] > turned[1])[moving]
     return {"told_apart": round(float(told.mean()), 3), "starts": int(moving.sum())}

@@ -62,7 +62,7 @@ def bench_fidelity(
         "films": config.films * len(config.seeds),
         "probe": None if probe is None or probe.fit is None else dataclasses.asdict(probe.fit),
         **shuffled_actions(models["simworld"], cache, config),
-        "steering": steering(models["simworld"], cache, EpisodeStore(data).cache(), config),
+        "steering": steering(models["simworld"], cache, probe, config),
         "budget_cpu_min": budget_min,
     }
     write_json(out / "report.json", {"fidelity": fidelity})

@@ -28,9 +28,9 @@ class FidelityConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     context: int = 8
     horizons: tuple[int, ...] = (1, 10, 30, 50)
-    probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m")
+    probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m", "yaw_rate_radps")
     cap_gap_m: float = 79.0
-    probe: ProbeConfig = ProbeConfig(steps=1500)
+    probe: ProbeConfig = ProbeConfig(steps=700)
 
 
 def draw_films(cache: FrameCache, config: FidelityConfig, seed: int) -> Batch:

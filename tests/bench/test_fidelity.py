@@ -7,7 +7,7 @@ import pytest
 from simworld.bench import control
 from simworld.bench.control import shuffled_actions, steering
 from simworld.bench.fidelity import bench_fidelity
-from simworld.bench.films import FidelityConfig
+from simworld.bench.films import FidelityConfig, fit_state_probe
 from simworld.checkpoint import load_world_model
 from simworld.data.store import EpisodeStore
 from simworld.metrics.probe import ProbeConfig
@@ -33,5 +33,5 @@ def test_control_of_a_model_that_ignores_its_actions(checkpoint, store, monkeypa
     cache, model = EpisodeStore(store).cache(), load_world_model(checkpoint)
     assert shuffled_actions(model, cache, CONFIG)["action_shuffle_ratio_10"] == 1.0
     monkeypatch.setattr(control, "TURN_STATE", "lateral_m")
-    told = steering(model, cache, cache, CONFIG)
+    told = steering(model, cache, fit_state_probe(cache, ["lateral_m"], CONFIG), CONFIG)
     assert told is not None and told["told_apart"] == pytest.approx(0.0) and told["starts"] == 2
