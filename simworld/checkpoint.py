@@ -17,9 +17,10 @@ from torch import Tensor
 from simworld.config import from_json, to_json
 from simworld.data.files import read_json, write_bytes, write_json
 from simworld.episode import EpisodeSpec
+from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.memory import keep_freed_memory
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
-from simworld.world_model import LatentConfig, LatentWorldModel, WorldModel
+from simworld.world_model import WorldModel
 
 FORMAT = "simworld-world-model"
 VERSION = 1

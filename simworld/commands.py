@@ -19,11 +19,11 @@ from simworld.data.store import EpisodeStore
 from simworld.evaluate import EvaluateConfig
 from simworld.evaluate import evaluate as judge
 from simworld.imagine import WorldModelVectorEnv
+from simworld.latent_world_model import LatentConfig
 from simworld.policy import Policy
 from simworld.replay import command as replays
 from simworld.train import TrainConfig
 from simworld.train import train as fit_model
-from simworld.world_model import LatentConfig
 
 Options = dict[str, Any]
 

@@ -15,13 +15,13 @@ from simworld.calibrate import calibrate_events
 from simworld.data.cache import FrameCache
 from simworld.data.windows import Batch, WindowSampler
 from simworld.fit import Run
+from simworld.latent_world_model import LatentWorldModel
 from simworld.model.codec import ConvCodec
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import OutcomeTargets
 from simworld.model.pixels import to_model
 from simworld.optim import OptimConfig
 from simworld.reference_world_model import ReferenceWorldModel
-from simworld.world_model import LatentWorldModel
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
 from simworld.data.store import EpisodeStore
 from simworld.fit import Run, fit, processor_s
+from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.memory import keep_freed_memory
 from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
@@ -27,7 +28,7 @@ from simworld.phases import CodecPhase, DynamicsPhase, HeadsPhase, PhaseConfig, 
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
 from simworld.sharding import Sharding
 from simworld.start_films import StartFilms
-from simworld.world_model import LatentConfig, LatentWorldModel, WorldModel
+from simworld.world_model import WorldModel
 
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
 

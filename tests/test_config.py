@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from simworld.config import from_json, to_json
+from simworld.latent_world_model import LatentConfig
 from simworld.reference_world_model import ReferenceWorldConfig
 from simworld.train import TrainConfig
-from simworld.world_model import LatentConfig
 
 
 @pytest.mark.parametrize("config", [TrainConfig(), LatentConfig(), ReferenceWorldConfig()])

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from simworld.checkpoint import build_world_model
 from simworld.episode import EpisodeSpec
+from simworld.latent_world_model import LatentState, LatentWorldModel
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import Denoised
 from simworld.reference_world_model import ReferenceWorldConfig
-from simworld.world_model import LatentState, LatentWorldModel, WorldModel, map_streams, take_streams
+from simworld.world_model import WorldModel, map_streams, take_streams
 
 from .tiny_world import CHOICE, OUTCOMES, PIXELS, SPEC, WINDOW, film_batch, lively_model
 
@@ -78,10 +79,10 @@ def test_a_state_is_never_edited_and_branches_agree(which: str, request: pytest.
 def test_branches_that_differ_in_one_action_share_their_noise(
     model: LatentWorldModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from simworld import world_model
+    from simworld import latent_world_model
 
     drawn: list[Tensor] = []
-    original = world_model.draw_noise
+    original = latent_world_model.draw_noise
 
     def spy(like: Any, noise: Any) -> Any:
         out = original(like, noise)
@@ -89,7 +90,7 @@ def test_branches_that_differ_in_one_action_share_their_noise(
         return out
 
     state = model.start(*film_batch(3, 4), seed=SEEDS)
-    monkeypatch.setattr(world_model, "draw_noise", spy)
+    monkeypatch.setattr(latent_world_model, "draw_noise", spy)
     straight, turned = actions_of(3, 4), actions_of(3, 4)
     turned[:, 1] = -turned[:, 1]
     _, one = play(model, state, straight)

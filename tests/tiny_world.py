@@ -12,6 +12,7 @@ import torch
 from simworld.checkpoint import build_world_model, save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec
+from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
 from simworld.model.outcomes import HeadsConfig
@@ -20,7 +21,6 @@ from simworld.optim import OptimConfig
 from simworld.phases import PhaseConfig
 from simworld.start_films import StartFilms
 from simworld.train import TrainConfig
-from simworld.world_model import LatentConfig, LatentWorldModel
 
 WINDOW = 5  # frames that attention looks back, its own included
 STEER = ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0))

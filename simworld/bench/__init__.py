@@ -20,8 +20,8 @@ from simworld.bench.steps import bench_steps
 from simworld.bench.trials import Simulator
 from simworld.checkpoint import find_checkpoint
 from simworld.data.files import read_json, write_json
+from simworld.latent_world_model import LatentConfig
 from simworld.policy import Policy
-from simworld.world_model import LatentConfig
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 
 from simworld.bench.films import PROBE_FRAMES, FidelityConfig, draw_films, imagine
 from simworld.data.cache import FrameCache
+from simworld.latent_world_model import LatentWorldModel
 from simworld.metrics.probe import Probe
 from simworld.model.noise import NoiseStream
 from simworld.phases import targets_of
-from simworld.world_model import LatentWorldModel, WorldModel
+from simworld.world_model import WorldModel
 
 TURN_STATE = "yaw_rate_radps"  # the state that steering moves
 SWING, STEERED_STEPS = 0.5, 10

@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from simworld.episode import EpisodeSpec
+from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.model.actions import encoded_size
 from simworld.model.codec import CodecConfig
-from simworld.world_model import LatentConfig, LatentWorldModel, WorldModel, map_streams
+from simworld.world_model import WorldModel, map_streams
 
 BF16_BYTES = 2
 

@@ -18,8 +18,8 @@ from simworld.bench.speed import frames_per_s as measured_frames_per_s
 from simworld.checkpoint import load_world_model
 from simworld.data.files import write_json
 from simworld.episode import EpisodeSpec
+from simworld.latent_world_model import LatentConfig
 from simworld.memory import keep_freed_memory
-from simworld.world_model import LatentConfig
 
 
 @dataclass(frozen=True)

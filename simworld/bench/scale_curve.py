@@ -20,12 +20,12 @@ from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
 from simworld.data.store import EpisodeStore
 from simworld.fit import Run, fit
+from simworld.latent_world_model import LatentWorldModel
 from simworld.model.actions import encode_actions
 from simworld.model.dynamics import draw_noise, past_frames
 from simworld.nets.transformer import TransformerConfig
 from simworld.optim import OptimConfig
 from simworld.phases import DynamicsPhase, PhaseConfig, encode_all, stream
-from simworld.world_model import LatentWorldModel
 
 Point = dict[str, Any]
 

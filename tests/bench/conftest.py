@@ -15,11 +15,11 @@ import torch
 from simworld.checkpoint import save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec
+from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
 from simworld.model.outcomes import HeadsConfig
 from simworld.nets.transformer import TransformerConfig
-from simworld.world_model import LatentConfig, LatentWorldModel
 
 SPEC = EpisodeSpec(
     env_id="toy",

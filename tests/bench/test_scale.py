@@ -16,10 +16,10 @@ from simworld.bench.speed import Stream
 from simworld.checkpoint import load_world_model
 from simworld.cli import SIZES, main, parse
 from simworld.config import from_json
+from simworld.latent_world_model import LatentConfig
 from simworld.model.codec import CodecConfig
 from simworld.nets.transformer import TransformerConfig
 from simworld.phases import PhaseConfig
-from simworld.world_model import LatentConfig
 
 
 def size(name: str) -> LatentConfig:

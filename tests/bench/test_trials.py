@@ -17,11 +17,11 @@ from simworld.bench.trials import Simulator, Trials, by_family, mass_law, record
 from simworld.checkpoint import build_world_model, save_world_model
 from simworld.data.cache import NEVER
 from simworld.data.store import EpisodeStore
+from simworld.latent_world_model import LatentConfig
 from simworld.metrics.probe import ProbeConfig
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
 from simworld.nets.transformer import TransformerConfig
-from simworld.world_model import LatentConfig
 
 SMALL = OutcomesConfig(context=4, horizon=10, num_resamples=20)
 MASS_KG = {"car": 1500.0, "tank": 50000.0, "pedestrian": 75.0}
