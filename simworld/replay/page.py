@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from simworld.data import files
 from simworld.replay.result import Collision, Replay
+from simworld.report.template import rendered
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,7 @@ class Page:
 
 def write_page(path: Path, page: Page) -> None:
     """Render and write a page that refers to nothing outside itself."""
-    loader = jinja2.PackageLoader("simworld.replay", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    text = environment.get_template("replay.html").render(
-        title=page.title,
-        summary=page.summary,
-        facts=page.facts,
-        tables=page.tables,
-        film=base64.b64encode(page.film).decode(),
-        strip=base64.b64encode(page.strip).decode(),
-    )
-    files.write_bytes(path, text.encode())
+    files.write_bytes(path, rendered("replay.html", vars(page)).encode())
 
 
 def summary(replay: Replay) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from simworld.data import files
 from simworld.metrics.compare import SUCCESS, Comparison
 from simworld.metrics.statistics import Estimate, Interval, RankStatistic, Rate
 from simworld.report.plots import psnr_curve, scatter
+from simworld.report.template import rendered
 
 MAX_PANELS = 3  # scatter plots side by side
 PSNR_MARKS_S = (0.1, 1.0, 3.0, 5.0)
@@ -48,27 +47,25 @@ def write_html(path: Path, page: Page) -> None:
 
 def render(page: Page) -> str:
     """The report as one HTML text that refers to nothing outside itself."""
-    loader = jinja2.PackageLoader("simworld.report", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "percent": percent,
         "interval": interval,
         "signed_points": signed_points,
         "number": number,
-        "data": _base64,
     }
     comparison = page.comparison
     shown = informative(comparison)
-    return environment.get_template("report.html").render(
-        page=page,
-        comparison=comparison,
-        shown=shown,
-        scatter_png=scatter(comparison, shown[:MAX_PANELS]),
-        psnr_png=psnr_curve(comparison.psnr, page.dt_s) if len(comparison.psnr.psnr_db) > 1 else None,
-        psnr_marks=_psnr_marks(comparison, page.dt_s),
-        summary=summary(comparison),
-        bar=rate_bar,
-    )
+    values = {
+        "page": page,
+        "comparison": comparison,
+        "shown": shown,
+        "scatter_png": scatter(comparison, shown[:MAX_PANELS]),
+        "psnr_png": psnr_curve(comparison.psnr, page.dt_s) if len(comparison.psnr.psnr_db) > 1 else None,
+        "psnr_marks": _psnr_marks(comparison, page.dt_s),
+        "summary": summary(comparison),
+        "bar": rate_bar,
+    }
+    return rendered("report.html", values, filters)
 
 
 def informative(comparison: Comparison) -> list[str]:
@@ -148,7 +145,3 @@ def _psnr_marks(comparison: Comparison, dt_s: float) -> list[tuple[str, str, int
         for k in sorted(set(steps))
         if k <= len(psnr.psnr_db)
     ]
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
