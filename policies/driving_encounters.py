@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from simworld.policy import Policy
+from simworld.scenario import CONFLICT_SPEED_MPS, ROAD_USERS
 
 from .driving_scripted import SwitchPolicy, make_driver
 from .plan import EpisodePlan
 
 KINDS = ("rear_end", "head_on", "crossing", "cut_in")
-PARTNERS = ("car", "van", "bus", "truck", "tank", "motorcycle", "cyclist", "pedestrian")
 REACTIONS = ("panic", "swerve_left", "swerve_right")
-TOP_SPEED_MPS = {"tank": 15.0, "bus": 22.0, "truck": 22.0, "cyclist": 6.0, "pedestrian": 2.0}
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ class Encounter:
 
 def draw_encounter(rng: np.random.Generator) -> Encounter:
     """Any kind against any class; about a third are near misses."""
-    kind, partner = str(rng.choice(KINDS)), str(rng.choice(PARTNERS))
+    kind, partner = str(rng.choice(KINDS)), str(rng.choice(ROAD_USERS))
     ego = float(rng.uniform(6.0, 28.0))
-    top = min(TOP_SPEED_MPS.get(partner, 28.0), {"head_on": 20.0, "crossing": 12.0}.get(kind, 0.9 * ego))
+    top = min(CONFLICT_SPEED_MPS.get(partner, 28.0), {"head_on": 20.0, "crossing": 12.0}.get(kind, 0.9 * ego))
     slow = 0.0 if kind in ("rear_end", "head_on") else min(1.0, top)
     speed = 0.0 if kind == "rear_end" and rng.random() < 0.3 else float(rng.uniform(slow, top))
     miss = float(rng.uniform(1.5, 5.0)) if rng.random() < 0.35 else float(rng.uniform(-0.8, 0.8))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from simworld.policy import Policy
-from simworld.scenario import BODIES
+from simworld.scenario import BODIES, ROAD_USERS
 
-from .driving_encounters import PARTNERS, Encounter
+from .driving_encounters import Encounter
 from .driving_scripted import SwitchPolicy, make_driver
 from .plan import EpisodePlan
 
@@ -62,7 +62,7 @@ def _grid() -> tuple[Trial, ...]:
     trials = [
         _trial("standing", "rear_end", k, v, 0.0, 1.6, mass_law=k in MASS_LAW)
         for v in (8.0, 14.0, 20.0)
-        for k in PARTNERS
+        for k in ROAD_USERS
     ]
     trials += [_trial("rear_end", "rear_end", k, 18.0, 8.0, 1.0) for k in VEHICLES]
     trials += [_trial("head_on", "head_on", k, v, 10.0, 1.6) for v in (8.0, 16.0) for k in VEHICLES]

@@ -29,6 +29,11 @@ class Body:
     mass_kg: float
 
 
+ROAD_USERS: tuple[ActorClass, ...] = ("car", "van", "bus", "truck", "tank", "motorcycle", "cyclist", "pedestrian")
+# How fast they go in constructed conflicts; others go as fast as the conflict has it.
+CONFLICT_SPEED_MPS = {"tank": 15.0, "bus": 22.0, "truck": 22.0, "cyclist": 6.0, "pedestrian": 2.0}
+
+
 # Typical sizes and kerb masses; the tank is a Leopard 2 without its gun.
 BODIES: dict[str, Body] = {
     "car": Body(4.5, 1.8, 1.5, 1500.0),

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,22 +16,17 @@ from simworld.train import train
 
 from .test_train import UNET, quiet
 from .tiny_world import SPEC, TRAIN, write_store
+from .two_ranks import on_two_ranks
 
-ROOT = Path(__file__).parents[1]
 CODEC, HALF = 4, 3  # steps of the codec's phase, and half of those of the dynamics
 
 RANKS = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {root!r})
-from tests.test_sharding import on_two_ranks
-on_two_ranks(Path({folder!r}))
+from tests.test_sharding import every_shared_run
+every_shared_run(Path({folder!r}))
 """
 
 
-def on_two_ranks(folder: Path) -> None:
+def every_shared_run(folder: Path) -> None:
     """Everything that needs two processes, so that they start only once."""
     import torch.distributed as dist
 
@@ -68,23 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in ("replicated", "fsdp"):
         shutil.copytree(folder / "half", folder / f"{kind}-from-one")
         shutil.copytree(folder / "codec-done", folder / f"{kind}-to-one")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # as torchrun sets them
-    script = RANKS.format(root=str(ROOT), folder=str(folder))
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], errors[0] + errors[1]
+    on_two_ranks(RANKS.format(folder=str(folder)))
     for kind in ("replicated", "fsdp"):
         train(TRAIN, data=folder / "store", out=folder / f"{kind}-to-one", report=quiet)
     return folder

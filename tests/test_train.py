@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +24,7 @@ from simworld.reference_world_model import ReferenceWorldConfig
 from simworld.train import TrainConfig, train
 
 from .tiny_world import PIXELS, TRAIN, lively_model, write_store
+from .two_ranks import on_two_ranks
 
 ROOT = Path(__file__).parents[1]
 UNET = dataclasses.replace(
@@ -135,11 +134,6 @@ def test_another_recipe_in_the_same_folder_is_refused(uninterrupted: Path, tiny_
 
 
 RANK = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {root!r})
 from simworld.train import train
 from tests.tiny_world import TRAIN
 train(TRAIN, data=Path({data!r}), out=Path({out!r}), report=lambda line: None)
@@ -147,23 +141,7 @@ train(TRAIN, data=Path({data!r}), out=Path({out!r}), report=lambda line: None)
 
 
 def test_two_processes_reach_the_weights_of_one(uninterrupted: Path, tiny_store: Path, tmp_path: Path) -> None:
-    script = RANK.format(root=str(ROOT), data=str(tiny_store), out=str(tmp_path))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # as torchrun sets them
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], errors
+    on_two_ranks(RANK.format(data=str(tiny_store), out=str(tmp_path)))
     one, two = (load_file(out / "model/model.safetensors") for out in (uninterrupted, tmp_path))
     assert one.keys() == two.keys()
     for name in one:

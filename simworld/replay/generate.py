@@ -8,13 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simworld.scenario import BODIES, ActorClass, Lane, Road, Scenario, ScenarioActor, Track
+from simworld.scenario import (
+    BODIES,
+    CONFLICT_SPEED_MPS,
+    ROAD_USERS,
+    ActorClass,
+    Lane,
+    Road,
+    Scenario,
+    ScenarioActor,
+    Track,
+)
 
 Floats = NDArray[np.float64]
 
 KINDS = ("rear_end", "cut_in", "crossing")
-PARTNERS: tuple[ActorClass, ...] = ("car", "van", "bus", "truck", "tank", "motorcycle", "cyclist", "pedestrian")
-TOP_SPEED_MPS = {"tank": 15.0, "bus": 22.0, "truck": 22.0, "cyclist": 6.0, "pedestrian": 2.0}
 LANE_M, NUM_LANES = 3.5, 3
 BEHIND_M, AHEAD_M = 150.0, 450.0
 SAMPLE_S = 0.05
@@ -37,7 +45,7 @@ def generate(seed: int, index: int = 0, config: GenerateConfig | None = None) ->
     config = config or GenerateConfig()
     rng = np.random.default_rng([seed, index, 7])
     kind = KINDS[index % len(KINDS)]
-    partner = PARTNERS[int(rng.integers(len(PARTNERS)))]
+    partner = ROAD_USERS[int(rng.integers(len(ROAD_USERS)))]
     if partner == "pedestrian" and kind != "crossing":
         partner = "car"  # nobody walks along a motorway
     v = float(rng.uniform(config.min_speed_mps, config.max_speed_mps))
@@ -64,7 +72,7 @@ def _rear_end(
     rng: np.random.Generator, t_s: Floats, partner: str, v: float, meet_s: float, miss: float, side: float
 ) -> tuple[Floats, Floats]:
     """It drives ahead, slower, or brakes; a near miss goes at nearly the ego's speed."""
-    top = min(TOP_SPEED_MPS.get(partner, 25.0), 0.8 * v)
+    top = min(CONFLICT_SPEED_MPS.get(partner, 25.0), 0.8 * v)
     w = float(rng.uniform(0.0, top))
     lengths = (BODIES["car"].length_m + BODIES[partner].length_m) / 2
     # A near miss is so far ahead that the ego does not reach it before the scenario ends.
@@ -77,7 +85,7 @@ def _cut_in(
     rng: np.random.Generator, t_s: Floats, partner: str, v: float, meet_s: float, miss: float, side: float
 ) -> tuple[Floats, Floats]:
     """It comes over from the next lane within two seconds; a near miss stays there."""
-    w = min(TOP_SPEED_MPS.get(partner, 25.0), float(rng.uniform(0.4, 0.8)) * v)
+    w = min(CONFLICT_SPEED_MPS.get(partner, 25.0), float(rng.uniform(0.4, 0.8)) * v)
     lengths = (BODIES["car"].length_m + BODIES[partner].length_m) / 2
     x = lengths + (v - w) * meet_s + w * t_s
     start_s, length_s = meet_s - float(rng.uniform(2.0, 2.6)), 2.0
@@ -92,7 +100,7 @@ def _crossing(
     rng: np.random.Generator, t_s: Floats, partner: str, v: float, meet_s: float, miss: float, side: float
 ) -> tuple[Floats, Floats]:
     """It crosses the ego's path; a near miss passes ahead of or behind it by seconds."""
-    w = float(rng.uniform(1.0, min(TOP_SPEED_MPS.get(partner, 10.0), 10.0)))
+    w = float(rng.uniform(1.0, min(CONFLICT_SPEED_MPS.get(partner, 10.0), 10.0)))
     late_s = 0.0 if abs(miss) < 2 else math.copysign(miss / 2 + BODIES[partner].length_m / w, float(rng.normal()))
     y = side * w * (meet_s + late_s - t_s)
     heading = np.full(len(t_s), -side * math.pi / 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simworld.policies.driving_encounters import KINDS, PARTNERS, Encounter, draw_encounter, plan
+from simworld.policies.driving_encounters import KINDS, Encounter, draw_encounter, plan
+
+from simworld.scenario import ROAD_USERS
 
 
 def test_twins_share_their_start_and_differ_in_what_the_ego_does():
@@ -16,7 +18,7 @@ def test_twins_share_their_start_and_differ_in_what_the_ego_does():
 
 def test_every_kind_meets_every_class():
     drawn = [draw_encounter(np.random.default_rng(i)) for i in range(400)]
-    assert {(e.kind, e.partner) for e in drawn} == {(k, p) for k in KINDS for p in PARTNERS}
+    assert {(e.kind, e.partner) for e in drawn} == {(k, p) for k in KINDS for p in ROAD_USERS}
     assert 0.25 < np.mean([abs(e.miss_m) > 1.0 for e in drawn]) < 0.45
 
 
