@@ -125,7 +125,6 @@ def bench(options: Options) -> None:
         data=Path(options["data"]),
         heldout=Path(options["heldout"]),
         out=Path(options["out"] or "runs/bench"),
-        make_simulator=functools.partial(resolve(env["make"]), **env["options"]),
         make_policy=resolve("simworld.policies.registry:make_policy"),
         sizes={name: from_json(LatentConfig, raw, where=name) for name, raw in options["sizes"].items()},
         train_min=options["train_min"],

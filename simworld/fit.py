@@ -54,6 +54,10 @@ class Run:
     sharding: Sharding = "replicated"
     recompute: bool = False
 
+    def autocasting(self) -> torch.autocast:
+        """The precision of this run's networks, as a context."""
+        return torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None)
+
     @property
     def rank(self) -> int:
         return dist.get_rank() if dist.is_initialized() else 0
@@ -125,9 +129,7 @@ class _Fitting:
 
     def step(self) -> None:
         done = self.progress()
-        with torch.autocast(
-            self.run.device.type, self.run.autocast or torch.bfloat16, enabled=self.run.autocast is not None
-        ):
+        with self.run.autocasting():
             losses = self.phase.loss(self.num_steps, done)
         losses["loss"].backward()
         average_gradients(self.parameters, self.run.world)

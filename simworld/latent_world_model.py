@@ -180,10 +180,6 @@ class LatentWorldModel(WorldModel[LatentState]):
         errors = [(out.clean[k] - z).square().mean(dim=(2, 3, 4)) for k, z in clean.items()]
         return out.registers, torch.stack(errors).mean(0)
 
-    def registers(self, latents: Latents, actions: Tensor, noise: NoiseStream) -> Tensor:
-        """Features (b, t, d) that the heads read when frames 1 to t are predicted from noise alone."""
-        return self.foresee(latents, actions, noise)[0]
-
     @torch.no_grad()
     def start(
         self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor, actors: Tensor | None = None

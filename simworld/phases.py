@@ -130,7 +130,7 @@ def _encode_camera(model: LatentWorldModel, frames: NDArray[np.uint8], path: Pat
     latents = open_memmap(temporary, "w+", np.float16, (len(frames), model.codec.channels, h, w))
     for i in range(0, len(frames), 256):
         part = to_model(torch.from_numpy(np.array(frames[i : i + 256]))).to(run.device)
-        with torch.autocast(run.device.type, run.autocast or torch.bfloat16, enabled=run.autocast is not None):
+        with run.autocasting():
             latents[i : i + 256] = model.codec.encode(part).float().cpu().numpy()
     latents.flush()
     temporary.rename(path)
@@ -176,8 +176,8 @@ class DynamicsPhase:
 
     def whole_sampler(self, seed: int, event_fraction: float) -> WindowSampler:
         """Whole batches, the same ones on every rank."""
-        cache, config = self.sampler.cache, self.config
-        return WindowSampler(cache, steps=config.window, batch=config.batch, seed=seed, event_fraction=event_fraction)
+        window, batch = self.config.window, self.config.batch
+        return WindowSampler(self.cache, steps=window, batch=batch, seed=seed, event_fraction=event_fraction)
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -187,7 +187,7 @@ class DynamicsPhase:
         for step in range(4):
             latents, actions, _, _ = self.window(step, sampler)
             noise = stream(self.seed + 1, step, sampler, self.run.device)
-            features.append(self.model.registers(latents, actions, noise))
+            features.append(self.model.foresee(latents, actions, noise)[0])
         self.model.heads.calibrate_trust(torch.cat(features))
         calibrate_events(self.model, self.cache, seed=self.seed, device=self.run.device, autocast=self.run.autocast)
 
@@ -226,18 +226,12 @@ class HeadsPhase:
         features: list[Tensor] = []
         errors: list[Tensor] = []
         targets: list[OutcomeTargets] = []
-        sampler, batch = (
-            self.dynamics.whole_sampler(self.seed + 2, self.config.event_fraction),
-            self.dynamics.config.batch,
-        )
-        for step in range(-(-self.num_windows // batch)):
+        sampler = self.dynamics.whole_sampler(self.seed + 2, self.config.event_fraction)
+        for step in range(-(-self.num_windows // sampler.batch)):
             latents, actions, target, actors = self.dynamics.window(step, sampler)
             noise = stream(self.seed + 2, step, sampler, self.run.device)
             told = actors if step % 4 == 3 else None
-            with torch.autocast(
-                self.run.device.type, self.run.autocast or torch.bfloat16, enabled=self.run.autocast is not None
-            ):
-                seen, error = self.model.foresee(latents, actions, noise, actors=told, unroll=step % 3)
+            seen, error = self.model.foresee(latents, actions, noise, actors=told, unroll=step % 3)
             features.append(seen)
             errors.append(error.float().clamp(min=1e-6).log())
             targets.append(target)

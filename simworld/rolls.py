@@ -22,13 +22,15 @@ Floats = NDArray[np.float64]
 class Opening:
     """Where imagination begins and what is then done: b contexts of k actions, and h actions ahead.
 
-    frames {camera: uint8 (b, k+1, h, w, 3)}, actions (b, k, a), ahead (b, h, a), seed int64 (b,)
+    frames {camera: uint8 (b, k+1, h, w, 3)}, actions (b, k, a), ahead (b, h, a), seed int64 (b,);
+    actors (b, k + h, n, 9) of every frame but the first, where the model shall be told of them
     """
 
     frames: dict[str, Tensor]
     actions: Tensor
     ahead: Tensor
     seed: Tensor
+    actors: Tensor | None = None
 
     @classmethod
     def of(
@@ -56,14 +58,16 @@ class Opening:
     def to(self, device: torch.device | str) -> Opening:
         """The same on another device."""
         frames = {c: f.to(device) for c, f in self.frames.items()}
-        return Opening(frames, self.actions.to(device), self.ahead.to(device), self.seed.to(device))
+        actors = None if self.actors is None else self.actors.to(device)
+        return Opening(frames, self.actions.to(device), self.ahead.to(device), self.seed.to(device), actors)
 
     def imagined(self, model: WorldModel[Any]) -> Iterator[tuple[Any, Prediction]]:
         """Yield, step by step, the state that a step sets out from and what the model foretells of it."""
-        state = model.start(self.frames, self.actions, seed=self.seed)
+        k, actors = self.actions.shape[1], self.actors
+        state = model.start(self.frames, self.actions, seed=self.seed, actors=None if actors is None else actors[:, :k])
         for t in range(self.ahead.shape[1]):
             before = state
-            state, prediction = model.step(state, self.ahead[:, t])
+            state, prediction = model.step(state, self.ahead[:, t], None if actors is None else actors[:, k + t])
             yield before, prediction
 
 

@@ -109,9 +109,9 @@ def average_gradients(parameters: Sequence[Tensor], world: int) -> None:
 
 def mean_over_ranks(values: Sequence[float | Tensor], device: torch.device) -> list[float]:
     """The same numbers on every rank, so that all of them come to the same decisions."""
-    own = [float(v.detach()) if isinstance(v, Tensor) else float(v) for v in values]
+    own = [v.detach().double() if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for v in values]
+    numbers = torch.stack([v.to(device) for v in own])  # read back in one piece: this stands in the training loop
     if not dist.is_initialized():
-        return own
-    numbers = torch.tensor(own, dtype=torch.float64, device=device)
+        return numbers.tolist()
     dist.all_reduce(numbers)
     return [x / dist.get_world_size() for x in numbers.tolist()]

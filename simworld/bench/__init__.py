@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-
 from simworld.bench.branches import bench_branches
 from simworld.bench.endurance import bench_endurance
 from simworld.bench.fidelity import bench_fidelity
@@ -33,7 +31,6 @@ class Settings:
     data: Path
     heldout: Path
     out: Path
-    make_simulator: Callable[[], gymnasium.Env[Any, Any]]
     simulator: Simulator
     make_policy: Callable[..., Policy] | None = None  # from a policy's name and an ActionSpec
     sizes: dict[str, LatentConfig] = field(default_factory=dict)
@@ -59,25 +56,13 @@ def _speed(settings: Settings, out: Path) -> dict[str, Any]:
     return bench_speed(
         checkpoint=settings.checkpoint or "driving",
         out=out,
-        make_simulator=settings.make_simulator,
-        report=settings.report,
-    )
-
-
-def _outcomes(settings: Settings, out: Path) -> dict[str, Any]:
-    return bench_outcomes(
-        checkpoint=settings.checkpoint or "driving",
-        data=settings.data,
-        heldout=settings.heldout,
-        out=out,
-        simulator=settings.simulator,
-        reference=settings.reference,
+        make_simulator=settings.simulator.make,
         report=settings.report,
     )
 
 
 def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Path) -> dict[str, Any]:
-    """A bench that scores weights on held-out films, with a probe fitted on the training data."""
+    """A bench that scores weights on held-out films, with what it needs of the training data."""
     return bench(
         checkpoint=settings.checkpoint or "driving",
         data=settings.data,
@@ -85,6 +70,11 @@ def _on_films(bench: Callable[..., dict[str, Any]], settings: Settings, out: Pat
         out=out,
         report=settings.report,
     )
+
+
+def _outcomes(settings: Settings, out: Path) -> dict[str, Any]:
+    bench = partial(bench_outcomes, simulator=settings.simulator, reference=settings.reference)
+    return _on_films(bench, settings, out)
 
 
 def _endurance(settings: Settings, out: Path) -> dict[str, Any]:
@@ -99,15 +89,7 @@ def _endurance(settings: Settings, out: Path) -> dict[str, Any]:
 
 
 def _scale(settings: Settings, out: Path) -> dict[str, Any]:
-    return bench_scale(
-        sizes=settings.sizes,
-        checkpoint=settings.checkpoint or "driving",
-        data=settings.data,
-        heldout=settings.heldout,
-        out=out,
-        train_min=settings.train_min,
-        report=settings.report,
-    )
+    return _on_films(partial(bench_scale, sizes=settings.sizes, train_min=settings.train_min), settings, out)
 
 
 def _branches(settings: Settings, out: Path) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from simworld.data.cache import FrameCache
 from simworld.data.windows import Batch, WindowSampler
 from simworld.metrics.probe import Probe, ProbeConfig, fit_probe
 from simworld.metrics.video import psnr
+from simworld.rolls import Opening
 from simworld.world_model import WorldModel
 
 PROBE_FRAMES = 3
@@ -43,19 +43,15 @@ def imagine(model: WorldModel[Any], batch: Batch, context: int, *, told: bool = 
 
     `told`: the model is also given where the other actors will be.
     """
-    seed = torch.arange(len(batch.actions))
-    state = model.start(
-        {c: f[:, : context + 1] for c, f in batch.frames.items()},
-        batch.actions[:, :context],
-        seed=seed,
-        actors=batch.actors[:, 1 : context + 1] if told else None,
+    opening = Opening(
+        frames={c: f[:, : context + 1] for c, f in batch.frames.items()},
+        actions=batch.actions[:, :context],
+        ahead=batch.actions[:, context:],
+        seed=torch.arange(len(batch.actions)),
+        actors=batch.actors[:, 1:] if told else None,
     )
-    frames: dict[str, list[Tensor]] = {c: [] for c in batch.frames}
-    for t in range(context, batch.actions.shape[1]):
-        state, prediction = model.step(state, batch.actions[:, t], batch.actors[:, t + 1] if told else None)
-        for camera, frame in prediction.frames.items():
-            frames[camera].append(frame)
-    return {c: torch.stack(f, dim=1).numpy() for c, f in frames.items()}
+    frames = [prediction.frames for _, prediction in opening.imagined(model)]
+    return {c: torch.stack([f[c] for f in frames], dim=1).numpy() for c in batch.frames}
 
 
 def fit_state_probe(cache: FrameCache, names: Sequence[str], config: FidelityConfig) -> Probe:

@@ -35,6 +35,12 @@ from simworld.world_model import WorldModel
 
 Say = Callable[[str], None]
 
+# Plans of an env that the bench plays: what they are, and what is lost without them.
+PLANS = {
+    "trials": ("constructed conflicts in the simulator", "there are no twins and no mass law"),
+    "unseen": ("settings that training never saw", "trust is not tried on settings foreign to training"),
+}
+
 
 def bench_outcomes(
     *,
@@ -64,7 +70,8 @@ def bench_outcomes(
     left_out: dict[str, str] = {}
     drawn, base_rate = draw_windows(cache, windows, config)
     impacts = impact_windows(cache, config, lead=round(1 / cache.spec.dt_s))
-    trials = _trials(simulator, model.spec, out, config, left_out, report)
+    played = _played(simulator, "trials", config.trial_episodes, model.spec, out, config, left_out, report)
+    trials = _trials(simulator, played, config)
     questions = Questions(cache, drawn, base_rate, impacts, trials)
     answers = ask(model, questions, config, report)
     rng = np.random.default_rng(config.seed)
@@ -74,7 +81,8 @@ def bench_outcomes(
     found |= {"from_first_step": first, "base_rate": base_rate}
     train = EpisodeStore(data).cache()
     probe = _probe(train, config, report)
-    unseen = _unseen(simulator, model.spec, out, config, left_out, report)
+    played = _played(simulator, "unseen", config.unseen_episodes, model.spec, out, config, left_out, report)
+    unseen = None if played is None else played.cache()
     found |= _trust(model, questions, train, probe, unseen, config, rng, report)
     found["baselines"] = _baselines(questions, probe, reference, config, rng, dtype, left_out, report)
     found["left_out"] = left_out
@@ -86,36 +94,30 @@ def bench_outcomes(
     return {"outcomes": found}
 
 
-def _trials(
+def _played(
     simulator: Simulator | None,
+    name: str,
+    episodes: int,
     spec: EpisodeSpec,
     out: Path,
     config: OutcomesConfig,
     left_out: dict[str, str],
     report: Say,
-) -> Trials | None:
-    if simulator is None or "trials" not in simulator.plans:
-        left_out["trials"] = "the env names no plan `trials`, so there are no twins and no mass law"
+) -> EpisodeStore | None:
+    """Episodes of the env's plan `name`; None, and why, where it names no such plan."""
+    what, lacking = PLANS[name]
+    if simulator is None or name not in simulator.plans:
+        left_out[name] = f"the env names no plan `{name}`, so {lacking}"
         return None
-    report("playing constructed conflicts in the simulator")
-    store = record(simulator, "trials", out / "trials", config.trial_episodes, spec, config, report)
+    report(f"playing {what}")
+    return record(simulator, name, out / name, episodes, spec, config, report)
+
+
+def _trials(simulator: Simulator | None, store: EpisodeStore | None, config: OutcomesConfig) -> Trials | None:
+    if simulator is None or store is None:
+        return None
     plan = resolve(simulator.plans["trials"])
     return trials_of(store, [plan(i, config.seed).about for i in range(len(store))], config)
-
-
-def _unseen(
-    simulator: Simulator | None,
-    spec: EpisodeSpec,
-    out: Path,
-    config: OutcomesConfig,
-    left_out: dict[str, str],
-    report: Say,
-) -> FrameCache | None:
-    if simulator is None or "unseen" not in simulator.plans:
-        left_out["unseen"] = "the env names no plan `unseen`, so trust is not tried on settings foreign to training"
-        return None
-    report("playing settings that training never saw")
-    return record(simulator, "unseen", out / "unseen", config.unseen_episodes, spec, config, report).cache()
 
 
 def _probe(train: FrameCache, config: OutcomesConfig, report: Say) -> Probe | None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from simworld.bench.foresight import Floats, OutcomesConfig, Windows, estimates, mean, recall_at_5fpr
-from simworld.collect import collect
+from simworld.collect import collect, resolve
 from simworld.data.cache import FrameCache
 from simworld.data.store import EpisodeStore
 from simworld.episode import EpisodeSpec
@@ -27,6 +28,9 @@ class Simulator:
     make_env: str
     env_options: Mapping[str, Any]
     plans: Mapping[str, str]
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        return resolve(self.make_env)(**self.env_options)
 
 
 @dataclass(frozen=True)

@@ -112,18 +112,9 @@ def signs_of(
     config: OutcomesConfig,
 ) -> Signs:
     """Imagine the windows; every step is also taken with other noise from the same state."""
-    parts = []
-    for i in range(0, len(windows.rows), config.batch):
-        parts.append(
-            _signs(
-                model,
-                cache,
-                windows.part(np.arange(i, min(i + config.batch, len(windows.rows)))),
-                probe,
-                density,
-                config,
-            )
-        )
+    numbers = np.arange(len(windows.rows))
+    batches = [windows.part(numbers[i : i + config.batch]) for i in range(0, len(numbers), config.batch)]
+    parts = [_signs(model, cache, batch, probe, density, config) for batch in batches]
     return Signs(
         windows.episode,
         {name: np.concatenate([p.by_name[name] for p in parts]) for name in parts[0].by_name},

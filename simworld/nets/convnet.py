@@ -66,7 +66,8 @@ class ConvNet(nn.Module):
         # bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
         grey = frames_bkhwc.bfloat16()
         newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=PATCH, q=PATCH)
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else self.newest.weight.dtype
+        device = frames_bkhwc.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.newest.weight.dtype
         x = self.newest(newest.to(dtype))
         if self.changes is None:
             return x
