@@ -65,8 +65,26 @@ class ActionSpec:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """Where a camera sits in the frame that actors are given in, and its vertical view.
+
+    x ahead, y left, z up from the ground; heading counter-clockwise from ahead, pitch upwards.
+    """
+
+    x_m: float
+    y_m: float
+    z_m: float
+    heading_rad: float
+    pitch_rad: float
+    vertical_fov_deg: float
+
+
+@dataclass(frozen=True)
 class EpisodeSpec:
-    """What all episodes of one store, and the world model trained on them, have in common."""
+    """What all episodes of one store, and the world model trained on them, have in common.
+
+    `mounts` of cameras that ride with the ego, where they are known.
+    """
 
     env_id: str
     cameras: dict[str, tuple[int, int]]  # name -> (h, w) in pixels
@@ -75,6 +93,7 @@ class EpisodeSpec:
     dt_s: float = 0.1
     state_names: tuple[str, ...] = ()
     state_units: tuple[str, ...] = ()
+    mounts: dict[str, Mount] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,6 +111,7 @@ class EpisodeSpec:
                 dt_s=float(raw["dt_s"]),
                 state_names=tuple(raw["state_names"]),
                 state_units=tuple(raw["state_units"]),
+                mounts={name: Mount(**mount) for name, mount in raw.get("mounts", {}).items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an episode spec: {error!r}") from error

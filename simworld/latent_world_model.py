@@ -69,7 +69,7 @@ class LatentState:
 
 
 class LatentWorldModel(WorldModel[LatentState]):
-    """A codec, the dynamics on its latents, and outcome heads on the dynamics' registers."""
+    """A codec, the dynamics on its latents, and outcome heads on what the dynamics saw."""
 
     def __init__(self, config: LatentConfig, spec: EpisodeSpec) -> None:
         super().__init__()
@@ -77,16 +77,25 @@ class LatentWorldModel(WorldModel[LatentState]):
         self.codec = build_codec(config.codec)
         scale = self.codec.scale
         for camera, (h, w) in spec.cameras.items():
-            if h % scale or w % scale:
-                raise ValueError(f"camera {camera!r} is {h} x {w}; both sides must be multiples of {scale} pixels")
+            side = scale * config.dynamics.patch
+            if h % side or w % side:
+                raise ValueError(f"camera {camera!r} is {h} x {w}; both sides must be multiples of {side} pixels")
         self.dynamics = Dynamics(
             config.dynamics,
             channels=self.codec.channels,
             grids={camera: (h // scale, w // scale) for camera, (h, w) in spec.cameras.items()},
             action_size=encoded_size(spec.action),
+            mounts=spec.mounts,
+            cell_px=scale,
         )
-        width = config.dynamics.registers * config.dynamics.transformer.width
-        self.heads = OutcomeHeads(config.heads, spec.outcomes, features=width, num_state=len(spec.state_names))
+        width = config.dynamics.transformer.width
+        self.heads = OutcomeHeads(
+            config.heads,
+            spec.outcomes,
+            features=config.dynamics.registers * width,
+            cells=(self.dynamics.num_cells, width),
+            num_state=len(spec.state_names),
+        )
 
     @property
     def max_actors(self) -> int:
@@ -153,42 +162,28 @@ class LatentWorldModel(WorldModel[LatentState]):
         past = past_frames(seen, self.config.dynamics.num_past)
         out = self.dynamics(noisy, past, encoded, levels.level, levels.history, actors=actors)
         errors = torch.stack([(out.clean[k] - z).square().mean(dim=(2, 3, 4)) for k, z in clean.items()]).mean(0)
-        losses = self.heads.loss(out.registers, targets, errors.detach().clamp(min=1e-6).log())
+        losses = self.heads.loss(out.features, targets, errors.detach().clamp(min=1e-6).log())
         total = errors.mean() + self.config.outcome_weight * torch.stack(list(losses.values())).sum()
         return {"loss": total, "frame": errors.mean()} | losses
-
-    @torch.no_grad()
-    def foresee(
-        self,
-        latents: Latents,
-        actions: Tensor,
-        noise: NoiseStream,
-        *,
-        actors: Tensor | None = None,
-        unroll: int = 0,
-    ) -> tuple[Tensor, Tensor]:
-        """What the heads read, (b, t, d), when frames 1 to t are predicted from noise alone, and the squared error
-        (b, t) of those frames; `actors` and `unroll` as in `loss`."""
-        clean, seen = {k: z[:, 1:] for k, z in latents.items()}, latents
-        level = torch.zeros(actions.shape[:2], device=actions.device)
-        actors = self.check_actors(actors, tuple(actions.shape[:2])) if self.max_actors else None
-        for i in range(unroll + 1):
-            past = past_frames(seen, self.config.dynamics.num_past)
-            out = self._denoise(draw_noise(clean, noise), past, actions, level, None, actors=actors)
-            if i < unroll:
-                seen = {k: torch.cat([z[:, :1], self.codec.clamp(out.clean[k])], dim=1) for k, z in latents.items()}
-        errors = [(out.clean[k] - z).square().mean(dim=(2, 3, 4)) for k, z in clean.items()]
-        return out.registers, torch.stack(errors).mean(0)
 
     @torch.no_grad()
     def start(
         self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor, actors: Tensor | None = None
     ) -> LatentState:
         self.check_start(frames, actions)
+        return self.begin(self.encode(frames), actions, seed=seed, actors=actors)
+
+    @torch.no_grad()
+    def step(self, state: LatentState, action: Tensor, actors: Tensor | None = None) -> tuple[LatentState, Prediction]:
+        state, newest, features = self.advance(state, action, actors)
+        return state, Prediction(self.decode(newest), self.heads(features))
+
+    @torch.no_grad()
+    def begin(self, latents: Latents, actions: Tensor, *, seed: Tensor, actors: Tensor | None = None) -> LatentState:
+        """`start` from latents {camera: (b, k + 1, c, h, w)} of the frames."""
         b, k = actions.shape[:2]
         actors = self.check_actors(actors, (b, k))
         n = self.config.dynamics.num_past
-        latents = self.encode(frames)
         step = torch.zeros(b, dtype=torch.int64, device=seed.device)
         cache: tuple[KeysValues, ...] = ()
         if k:
@@ -201,7 +196,11 @@ class LatentWorldModel(WorldModel[LatentState]):
         return LatentState(past=last, cache=cache, seed=seed, step=step + 1)
 
     @torch.no_grad()
-    def step(self, state: LatentState, action: Tensor, actors: Tensor | None = None) -> tuple[LatentState, Prediction]:
+    def advance(
+        self, state: LatentState, action: Tensor, actors: Tensor | None = None
+    ) -> tuple[LatentState, Latents, Tensor]:
+        """`step` without its readings: the new state, the next frame's latents {camera: (b, c, h, w)} and the
+        features (b, d) that the outcome heads read."""
         actors = self.check_actors(actors, (len(action),))
         told = None if actors is None else actors[:, None]
         num_passes = self.config.sample_steps
@@ -216,11 +215,11 @@ class LatentWorldModel(WorldModel[LatentState]):
         newest = {c: self.codec.clamp(x[:, 0]) for c, x in z.items()}
         n = self.config.dynamics.num_past
         latest = {c: torch.cat([newest[c][:, None], old], dim=1)[:, :n] for c, old in state.past.items()}
-        prediction = Prediction(self.decode(newest), self.heads(out.registers[:, 0]))
         age = None if state.age is None else state.age + 1
         if age is not None and bool((age >= out.cache[0][0].shape[3]).all()):
             age = None
-        return replace(state, past=latest, cache=out.cache, step=state.step + 1, age=age), prediction
+        state = replace(state, past=latest, cache=out.cache, step=state.step + 1, age=age)
+        return state, newest, out.features[:, 0]
 
     def put(self, state: LatentState, lanes: Tensor, fresh: LatentState) -> LatentState:
         num_cached = [s.cache[0][0].shape[3] if s.cache else 0 for s in (state, fresh)]
@@ -233,7 +232,7 @@ class LatentWorldModel(WorldModel[LatentState]):
     def _empty_cache(self, state: LatentState) -> tuple[KeysValues, ...]:
         """A cache of no frames for the streams of `state`."""
         config = self.config.dynamics.transformer
-        tokens = sum(h * w for h, w in self.dynamics.grids.values()) + self.config.dynamics.registers
+        tokens = self.dynamics.num_cells + self.config.dynamics.registers
         empty = torch.zeros(
             len(state.seed),
             tokens,

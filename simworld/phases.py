@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.calibrate import calibrate_events
+from simworld.closed_loop import ClosedLoop, Samples
 from simworld.data.cache import FrameCache
 from simworld.data.windows import Batch, WindowSampler
 from simworld.fit import Run
@@ -22,6 +23,8 @@ from simworld.model.outcomes import OutcomeTargets
 from simworld.model.pixels import to_model
 from simworld.optim import OptimConfig
 from simworld.reference_world_model import ReferenceWorldModel
+
+TRUST_WINDOWS = 64  # from which the usual expected error is read
 
 
 @dataclass(frozen=True)
@@ -156,13 +159,10 @@ class DynamicsPhase:
         self.cache, self.seed, self.run = cache, seed, run
         self.sampler = shared_sampler(cache, config, config.window, seed, run)
 
-    def window(
-        self, step: int, sampler: WindowSampler | None = None
-    ) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets, Tensor]:
+    def window(self, step: int) -> tuple[dict[str, Tensor], Tensor, OutcomeTargets, Tensor]:
         """Latents {camera: float32 (b, t+1, c, h, w)}, actions (b, t, a), targets and actors (b, t, n, 9) of a step."""
-        sampler = sampler or self.sampler
-        rows = sampler.rows(step)
-        batch = sampler.gather(rows)
+        rows = self.sampler.rows(step)
+        batch = self.sampler.gather(rows)
         at = rows[:, None] + np.arange(self.config.window + 1)
         device = self.run.device
         latents = {k: torch.from_numpy(z[at]).to(device).float() for k, z in self.latents.items()}
@@ -174,29 +174,22 @@ class DynamicsPhase:
         noise = stream(self.seed, step, self.sampler, self.run.device)
         return self.model.loss(latents, actions, targets, noise, actors=actors, unroll=unroll)
 
-    def whole_sampler(self, seed: int, event_fraction: float) -> WindowSampler:
-        """Whole batches, the same ones on every rank."""
-        window, batch = self.config.window, self.config.batch
-        return WindowSampler(self.cache, steps=window, batch=batch, seed=seed, event_fraction=event_fraction)
+    def closed_loop(self) -> ClosedLoop:
+        """The model as it stands, imagining on from windows of the training data; the same ones on every rank."""
+        dtype = self.run.autocast or torch.float32
+        return ClosedLoop(self.model, self.cache, self.latents, seed=self.seed + 1, dtype=dtype, device=self.run.device)
 
-    @torch.no_grad()
     def finish(self) -> None:
         """Calibrate trust and the hazards of events on windows of the training data."""
-        features = []
-        sampler = self.whole_sampler(self.seed + 1, self.config.event_fraction)
-        for step in range(4):
-            latents, actions, _, _ = self.window(step, sampler)
-            noise = stream(self.seed + 1, step, sampler, self.run.device)
-            features.append(self.model.foresee(latents, actions, noise)[0])
-        self.model.heads.calibrate_trust(torch.cat(features))
+        self.model.heads.calibrate_trust(self.closed_loop().samples(TRUST_WINDOWS).features)
         calibrate_events(self.model, self.cache, seed=self.seed, device=self.run.device, autocast=self.run.autocast)
 
 
 class HeadsPhase:
-    """The heads alone, at the end, on features of many windows seen through the finished dynamics.
+    """The heads alone, at the end, on what the finished dynamics imagines from many windows.
 
     A pass over the heads costs next to nothing beside one over the dynamics, so they learn here what the few steps
-    taken together could not teach them.
+    taken together could not teach them, and from imagined pasts as they will meet them.
     """
 
     name = "heads"
@@ -206,37 +199,19 @@ class HeadsPhase:
         self.dynamics, self.config, self.optim, self.steps = dynamics, config, optim, config.steps
         self.model, self.run, self.seed = dynamics.model, dynamics.run, dynamics.seed
         self.num_windows = num_windows
-        self._seen: tuple[Tensor, Tensor, OutcomeTargets] | None = None
+        self.imagined = dynamics.closed_loop()
+        self._samples: Samples | None = None
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        features, log_error, targets = self._seen = self._seen or self._look()
-        picks = np.random.default_rng([self.seed, step]).integers(0, len(features), self.config.batch)
-        pick = torch.from_numpy(picks[self.run.rank :: self.run.world]).to(features.device)
-        losses = self.model.heads.loss(features[pick].float(), targets.map(lambda x: x[pick]), log_error[pick])
+        seen = self._samples = self._samples or self.imagined.samples(self.num_windows)
+        total = self.config.batch * self.config.window
+        picks = np.random.default_rng([self.seed, step]).integers(0, len(seen.features), total)
+        pick = torch.from_numpy(picks[self.run.rank :: self.run.world]).to(seen.features.device)
+        losses = self.model.heads.loss(seen.features[pick], seen.targets.map(lambda x: x[pick]), seen.log_error[pick])
         return {"loss": torch.stack(list(losses.values())).sum()} | losses
 
     def finish(self) -> None:
         self.dynamics.finish()
-
-    def _look(self) -> tuple[Tensor, Tensor, OutcomeTargets]:
-        """Features (n, t, d), log errors (n, t) and targets of all windows, the same on every rank.
-
-        Some are told of the actors and some see their own output as their past, in turns, as in imagination.
-        """
-        features: list[Tensor] = []
-        errors: list[Tensor] = []
-        targets: list[OutcomeTargets] = []
-        sampler = self.dynamics.whole_sampler(self.seed + 2, self.config.event_fraction)
-        for step in range(-(-self.num_windows // sampler.batch)):
-            latents, actions, target, actors = self.dynamics.window(step, sampler)
-            noise = stream(self.seed + 2, step, sampler, self.run.device)
-            told = actors if step % 4 == 3 else None
-            seen, error = self.model.foresee(latents, actions, noise, actors=told, unroll=step % 3)
-            features.append(seen)
-            errors.append(error.float().clamp(min=1e-6).log())
-            targets.append(target)
-        joined = targets[0].map(lambda *parts: torch.cat(parts), *targets[1:])
-        return torch.cat(features), torch.cat(errors), joined
 
 
 class ReferencePhase:

@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..driving.spec import mounts_of
 from .frames import transform_at
 from .kinds import Hull
 from .session import Session
 
-PITCH_RAD = np.deg2rad(-5.3)  # puts the horizon at about 40 % of the frame from the top
 # What would make two frames differ for reasons other than the scene.
 PLAIN = {"motion_blur_intensity": "0.0", "lens_flare_intensity": "0.0", "sensor_tick": "0.0"}
-
-
-@dataclass(frozen=True)
-class Mount:
-    """Where a camera sits on the ego (x ahead, y left, z up, heading counter-clockwise) and its vertical view."""
-
-    x_m: float
-    y_m: float
-    z_m: float
-    heading_rad: float
-    pitch_rad: float
-    vertical_fov_deg: float
-
-
-def mounts(ego: Hull) -> dict[str, Mount]:
-    """The six cameras for an ego of this size, measured from the centre of its box at ground height."""
-    nose, side, eye = ego.length_m / 2 - 0.3, ego.width_m / 2 + 0.02, max(1.35, 0.75 * ego.height_m)
-    quarter = np.pi / 2
-    return {
-        "front": Mount(nose, 0.0, eye, 0.0, PITCH_RAD, 50),
-        "left": Mount(0.3, side, eye, quarter, PITCH_RAD, 65),
-        "right": Mount(0.3, -side, eye, -quarter, PITCH_RAD, 65),
-        "rear": Mount(-nose, 0.0, eye, np.pi, PITCH_RAD, 50),
-        "chase": Mount(-ego.length_m / 2 - 7.0, 0.0, ego.height_m + 2.4, 0.0, -float(np.arctan2(0.25, 0.968)), 52),
-        "overhead": Mount(8.0, 0.0, 48.0, 0.0, -quarter, 52),
-    }
 
 
 def horizontal_fov_deg(vertical_fov_deg: float, size: tuple[int, int]) -> float:
@@ -59,7 +32,7 @@ class CameraRig:
         self._size = size
         self._queues: dict[str, SimpleQueue[Any]] = {}
         for name in cameras:
-            mount = mounts(hull)[name]
+            mount = mounts_of(hull)[name]
             blueprint = session.world.get_blueprint_library().find("sensor.camera.rgb")
             blueprint.set_attribute("image_size_x", str(size[1]))
             blueprint.set_attribute("image_size_y", str(size[0]))

@@ -11,6 +11,8 @@ import numpy as np
 
 from simworld.scenario import BODIES, Body
 
+from .spec import mounts_of
+
 # How many actors of each class can be on the road at the same time.
 POOL = {"car": 6, "van": 2, "bus": 1, "truck": 2, "tank": 2, "motorcycle": 2, "cyclist": 2, "pedestrian": 3}
 # Scenery meshes and the most triangles each may hold.
@@ -177,22 +179,14 @@ def _actor_xml(index: int, kind: str, b: Body, cameras: str) -> str:
 
 
 def _camera_xml(b: Body) -> str:
-    """Cameras ride on the ego's skin so that its own body never fills the frame."""
-    nose, side, eye = b.length_m / 2 - 0.3, b.width_m / 2 + 0.02, max(1.35, 0.75 * b.height_m)
-    pitch = np.radians(5.3)  # puts the horizon at about 40 % of the frame from the top
-    up, ahead = np.cos(pitch), np.sin(pitch)
-    rows = [
-        ("front", (nose, 0, eye), (0, -1, 0, ahead, 0, up), 50),
-        ("left", (0.3, side, eye), (1, 0, 0, 0, ahead, up), 65),
-        ("right", (0.3, -side, eye), (-1, 0, 0, 0, -ahead, up), 65),
-        ("rear", (-b.length_m / 2 + 0.3, 0, eye), (0, 1, 0, -ahead, 0, up), 50),
-        ("chase", (-b.length_m / 2 - 7.0, 0, b.height_m + 2.4), (0, -1, 0, 0.25, 0, 0.968), 52),
-        ("overhead", (8.0, 0, 48.0), (0, -1, 0, 1, 0, 0), 52),
-    ]
-    return "".join(
-        f'<camera name="{name}" pos="{_number(*pos)}" xyaxes="{_number(*axes)}" fovy="{fovy}"/>'
-        for name, pos, axes, fovy in rows
-    )
+    """Cameras ride on the ego as `mounts_of` says; MuJoCo wants each one's right and up."""
+    rows = []
+    for name, m in mounts_of(b).items():
+        cos, sin = np.cos(m.heading_rad), np.sin(m.heading_rad)
+        right, up = (sin, -cos, 0), (-np.sin(m.pitch_rad) * cos, -np.sin(m.pitch_rad) * sin, np.cos(m.pitch_rad))
+        pos, axes = _number(m.x_m, m.y_m, m.z_m), _number(*np.round((*right, *up), 9))
+        rows.append(f'<camera name="{name}" pos="{pos}" xyaxes="{axes}" fovy="{m.vertical_fov_deg:g}"/>')
+    return "".join(rows)
 
 
 def _mesh_xml(name: str, triangles: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simworld.episode import ActionSpec, EpisodeSpec
+from simworld.scenario import BODIES
 
 from .bodies import build_rig
 from .observe import actors_in_ego_frame, caption, state_vector
@@ -21,7 +22,7 @@ from .physics import Physics
 from .renderer import Renderer
 from .scene import Scene, draw_scene
 from .spawn import Spawner
-from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras
+from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras, mounts_of
 from .traffic import Driver, Traffic
 
 Observation = dict[str, NDArray[np.uint8]]
@@ -96,6 +97,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             dt_s=config.dt_s,
             state_names=STATE_NAMES,
             state_units=STATE_UNITS,
+            mounts={c: mount for c, mount in mounts_of(BODIES[config.ego_kind]).items() if c in self.cameras},
         )
         self._rig = build_rig(config.ego_kind)
         self._physics = Physics(self._rig)

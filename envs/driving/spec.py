@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Protocol
 
-from simworld.episode import OutcomeSpec
+import numpy as np
+
+from simworld.episode import Mount, OutcomeSpec
 from simworld.scenario import ACTOR_CLASSES
 
 CAMERAS = ("front", "left", "right", "rear", "chase", "overhead")
@@ -41,6 +44,31 @@ STATE = (
 )
 STATE_NAMES = tuple(name for name, _ in STATE)
 STATE_UNITS = tuple(unit for _, unit in STATE)
+
+
+class Sized(Protocol):
+    """Anything with the size of a box."""
+
+    @property
+    def length_m(self) -> float: ...
+    @property
+    def width_m(self) -> float: ...
+    @property
+    def height_m(self) -> float: ...
+
+
+def mounts_of(body: Sized) -> dict[str, Mount]:
+    """The cameras of an ego of this size, from the centre of its box: on its skin, so that it never fills the frame."""
+    nose, side, eye = body.length_m / 2 - 0.3, body.width_m / 2 + 0.02, max(1.35, 0.75 * body.height_m)
+    down, quarter = -np.deg2rad(5.3), np.pi / 2  # puts the horizon at about 40 % of the frame from the top
+    return {
+        "front": Mount(nose, 0.0, eye, 0.0, down, 50.0),
+        "left": Mount(0.3, side, eye, quarter, down, 65.0),
+        "right": Mount(0.3, -side, eye, -quarter, down, 65.0),
+        "rear": Mount(-nose, 0.0, eye, np.pi, down, 50.0),
+        "chase": Mount(-body.length_m / 2 - 7.0, 0.0, body.height_m + 2.4, 0.0, -float(np.arctan2(0.25, 0.968)), 52.0),
+        "overhead": Mount(8.0, 0.0, 48.0, 0.0, -quarter, 52.0),
+    }
 
 
 def check_name(what: str, name: str, known: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from ..driving.outcomes import side_hit
 from ..driving.renderer import Renderer
 from ..driving.scene import draw_paint
 from ..driving.scenery import draw_look
-from ..driving.spec import OUTCOMES, check_cameras
+from ..driving.spec import OUTCOMES, check_cameras, mounts_of
 from .guide import Guide
 from .lanes import LaneIndex
 from .physics import GuidedPhysics, Slide, Touch
@@ -121,6 +121,7 @@ class ScenarioWorld:
             dt_s=self.config.dt_s,
             state_names=tuple(name for name, _ in STATE),
             state_units=tuple(unit for _, unit in STATE),
+            mounts={c: mount for c, mount in mounts_of(self._rig.bodies[0]).items() if c in self.config.cameras},
         )
         self.reset()
 

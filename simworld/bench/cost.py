@@ -66,7 +66,7 @@ def meta_model(config: LatentConfig, spec: EpisodeSpec) -> LatentWorldModel:
 
 
 def num_tokens(model: LatentWorldModel) -> int:
-    return sum(h * w for h, w in model.dynamics.grids.values()) + model.config.dynamics.registers
+    return model.dynamics.num_cells + model.config.dynamics.registers
 
 
 def num_temporal(config: LatentConfig) -> int:
@@ -120,7 +120,8 @@ def flop_of_frame(model: LatentWorldModel) -> int:
     """The same by formula, for continuous actions and without actors: two per weight and token, and attention."""
     config, t = model.config, model.config.dynamics.transformer
     d, tokens, cells = t.width, num_tokens(model), num_tokens(model) - config.dynamics.registers
-    channels, action = model.codec.channels, encoded_size(model.spec.action)
+    per_cell = config.dynamics.patch**2
+    channels, action = model.codec.channels * per_cell, encoded_size(model.spec.action)
     attention = 2 * tokens * 4 * d**2  # queries, keys, values and the way out
     mlp = 2 * tokens * 2 * t.mlp_ratio * d**2
     space = attention + 2 * 2 * tokens * tokens * d
@@ -128,8 +129,10 @@ def flop_of_frame(model: LatentWorldModel) -> int:
     blocks = t.layers * (2 * d**2 + space + mlp) + num_temporal(config) * time
     ends = 2 * cells * d * ((1 + config.dynamics.num_past) * channels + 2 * channels)
     condition = 2 * (action * d + d**2) + 2 * (2 * 64 * d + d**2)
-    heads = 2 * config.heads.width * (config.dynamics.registers * d + sum(model.heads.sizes.values()))
-    decoder = 0 if config.codec.kind == "pixels" else cells * _decoder_flop_per_cell(config.codec)
+    read = config.heads.cell_width
+    heads = 2 * config.heads.width * (config.dynamics.registers * d + cells * read + sum(model.heads.sizes.values()))
+    heads += 2 * cells * d * read
+    decoder = 0 if config.codec.kind == "pixels" else cells * per_cell * _decoder_flop_per_cell(config.codec)
     return config.sample_steps * (blocks + ends + condition) + heads + decoder
 
 

@@ -15,8 +15,10 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from simworld.episode import Mount
 from simworld.model.actors import ActorTokens, hide_absent
 from simworld.model.noise import NoiseStream
+from simworld.model.painting import paintings
 from simworld.nets.transformer import KeysValues, SpaceTimeTransformer, TransformerConfig
 
 Latents = dict[str, Tensor]  # {camera: (b, t, c, h, w)}, standardised
@@ -27,6 +29,7 @@ class DynamicsConfig:
     """`history_noise`: the largest standard deviation put on past frames in training.
 
     `pure_noise`: the share of frames trained from noise alone, the condition of one-step sampling.
+    `patch`: latent cells on a side of a token.
     `max_actors`: how many actors a frame can be conditioned on; `actor_drop`: the share of windows trained without.
     """
 
@@ -35,15 +38,16 @@ class DynamicsConfig:
     num_past: int = 2
     history_noise: float = 0.2
     pure_noise: float = 0.7
+    patch: int = 1
     max_actors: int = 12
     actor_drop: float = 0.5
 
 
 class Denoised(NamedTuple):
-    """clean: {camera: (b, t, c, h, w)}; registers (b, t, r * width) for the outcome heads."""
+    """clean: {camera: (b, t, c, h, w)}; features (b, t, (r + l) * width), of r registers and l cells, for the heads."""
 
     clean: Latents
-    registers: Tensor
+    features: Tensor
     cache: tuple[KeysValues, ...]
 
 
@@ -69,28 +73,46 @@ def past_frames(latents: Latents, num_past: int) -> Latents:
 
 
 class Dynamics(nn.Module):
-    """Predicts the clean latents of each frame; `grids` gives every camera's (h, w) in cells."""
+    """Predicts the clean latents of each frame; `grids` gives every camera's (h, w) in cells of `cell_px` pixels.
+
+    On cameras with a mount the actors are painted as well.
+    """
 
     def __init__(
-        self, config: DynamicsConfig, *, channels: int, grids: dict[str, tuple[int, int]], action_size: int
+        self,
+        config: DynamicsConfig,
+        *,
+        channels: int,
+        grids: dict[str, tuple[int, int]],
+        action_size: int,
+        mounts: dict[str, Mount] | None = None,
+        cell_px: int = 8,
     ) -> None:
         super().__init__()
         d = config.transformer.width
         self.config, self.channels, self.grids = config, channels, grids
-        self.embed = nn.Linear((1 + config.num_past) * channels, d)
+        p = config.patch
+        self.embed = nn.Linear((1 + config.num_past) * channels * p * p, d)
         self.place = nn.ParameterDict(
-            {camera: nn.Parameter(0.02 * torch.randn(h * w, d)) for camera, (h, w) in grids.items()}
+            {camera: nn.Parameter(0.02 * torch.randn((h // p) * (w // p), d)) for camera, (h, w) in grids.items()}
         )
         self.register_tokens = nn.Parameter(0.02 * torch.randn(config.registers, d))
         self.action = nn.Sequential(nn.Linear(action_size, d), nn.SiLU(), nn.Linear(d, d))
         self.level = nn.Sequential(nn.Linear(2 * 64, d), nn.SiLU(), nn.Linear(d, d))
         self.actors = ActorTokens(d) if config.max_actors else None
+        seen_by = (mounts or {}) if config.max_actors else {}
+        self.painted = paintings(seen_by, grids, patch=p, cell_px=cell_px, width=d)
         self.transformer = SpaceTimeTransformer(config.transformer)
         self.final_norm = nn.LayerNorm(d)
-        self.head = nn.Linear(d, 2 * channels)
+        self.head = nn.Linear(d, 2 * channels * p * p)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():  # the skip starts open: an untrained model repeats the last frame
-            self.head.bias.copy_(torch.cat([torch.zeros(channels), torch.ones(channels)]))
+            self.head.bias.copy_(torch.cat([torch.zeros(channels * p * p), torch.ones(channels * p * p)]))
+
+    @property
+    def num_cells(self) -> int:
+        """Tokens of a frame beside the registers."""
+        return sum((h // self.config.patch) * (w // self.config.patch) for h, w in self.grids.values())
 
     def forward(
         self,
@@ -108,11 +130,20 @@ class Dynamics(nn.Module):
         level (b, t): 0 is pure noise, 1 is clean; history_level (b, t): noise on the past frames.
         actors (b, t, n, 9) of the frames to denoise, NaN where absent; without any, None is the same and faster.
         """
+        p = self.config.patch
         tokens = [
-            self.embed(rearrange(torch.cat([noisy[k], past[k]], dim=2), "b t c h w -> b t (h w) c")) for k in self.grids
+            self.embed(
+                rearrange(torch.cat([noisy[k], past[k]], dim=2), "b t c (h p) (w q) -> b t (h w) (c p q)", p=p, q=p)
+            )
+            for k in self.grids
         ]
         # under autocast the stream of tokens stays in low precision: its memory traffic is most of the cost
         tokens = [x + self.place[k].to(x.dtype) for k, x in zip(self.grids, tokens, strict=True)]
+        if actors is not None:
+            tokens = [
+                x + self.painted[k](actors).to(x.dtype) if k in self.painted else x
+                for k, x in zip(self.grids, tokens, strict=True)
+            ]
         b, t = level.shape
         tokens.append(repeat(self.register_tokens.to(tokens[0].dtype), "r d -> b t r d", b=b, t=t))
         x = torch.cat(tokens, dim=2)
@@ -122,18 +153,21 @@ class Dynamics(nn.Module):
         if actors is not None and self.actors is not None:
             guests = self.actors(actors).to(x.dtype), hide_absent(actors, num_tokens=x.shape[2])
         x, cache = self.transformer(x, condition.to(x.dtype), cache, age, guests)
-        registers = rearrange(x[:, :, -self.config.registers :], "b t r d -> b t (r d)")
         out = self.head(self.final_norm(x[:, :, : -self.config.registers]))
-        return Denoised(self._unpack(out, past), registers, cache)
+        features = rearrange(x.roll(self.config.registers, dims=2), "b t l d -> b t (l d)")
+        return Denoised(self._unpack(out, past), features, cache)
 
     def _unpack(self, out: Tensor, past: Latents) -> Latents:
         """Tokens to {camera: latents}: a change, plus the last frame through a gate."""
-        clean, start = {}, 0
+        clean, start, p = {}, 0, self.config.patch
         for camera, (h, w) in self.grids.items():
-            grid = rearrange(out[:, :, start : start + h * w], "b t (h w) c -> b t c h w", h=h)
+            tokens = (h // p) * (w // p)
+            grid = rearrange(
+                out[:, :, start : start + tokens], "b t (h w) (c p q) -> b t c (h p) (w q)", h=h // p, p=p, q=p
+            )
             change, gate = grid.float().chunk(2, dim=2)
             clean[camera] = change + gate * past[camera][:, :, : self.channels].float()
-            start += h * w
+            start += tokens
         return clean
 
 

@@ -23,11 +23,13 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 @dataclass(frozen=True)
 class HeadsConfig:
     """`horizon` steps are covered by the hazards (30 steps are 3 s at 10 Hz); `state`: whether the env's state
-    is estimated too, where training data has one."""
+    is estimated too, where training data has one; `cell_width` numbers of every cell of the picture are read beside
+    the registers."""
 
     horizon: int = 30
     width: int = 256
     state: bool = True
+    cell_width: int = 32
 
 
 class OutcomeTargets(NamedTuple):
@@ -77,7 +79,10 @@ class OutcomePrediction(NamedTuple):
 
 
 class OutcomeHeads(nn.Module):
-    """One hidden layer over features (..., d), then a linear layer whose slices are the outcomes."""
+    """One hidden layer over features (..., d), then a linear layer whose slices are the outcomes.
+
+    `cells` (n, width): the last n * width features are those of n cells, each of which is first read alike.
+    """
 
     reward_mean: Tensor
     reward_std: Tensor
@@ -89,7 +94,13 @@ class OutcomeHeads(nn.Module):
     state_std: Tensor
 
     def __init__(
-        self, config: HeadsConfig, specs: tuple[OutcomeSpec, ...], *, features: int, num_state: int = 0
+        self,
+        config: HeadsConfig,
+        specs: tuple[OutcomeSpec, ...],
+        *,
+        features: int,
+        cells: tuple[int, int] = (0, 0),
+        num_state: int = 0,
     ) -> None:
         super().__init__()
         self.config, self.specs = config, specs
@@ -99,7 +110,11 @@ class OutcomeHeads(nn.Module):
         if taken:
             raise ValueError(f"an outcome can not be named {taken[0]!r}: every model has a head of that name")
         self.sizes = own | {s.name: self._size(s) for s in specs} | {"state": num_state}
-        self.hidden = nn.Linear(features, config.width)
+        self.num_own, self.cells = features, cells
+        self.num_features = features + cells[0] * cells[1]
+        read = config.cell_width if cells[0] else 0
+        self.look = nn.Linear(cells[1], read) if read else None
+        self.hidden = nn.Linear(features + cells[0] * read, config.width)
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
@@ -129,8 +144,12 @@ class OutcomeHeads(nn.Module):
     def raw(self, features: Tensor) -> dict[str, Tensor]:
         """Logits and standardised values, {name: (..., size)} in float32."""
         features = features.to(self.hidden.weight.dtype)
-        features = F.rms_norm(features, features.shape[-1:])
-        return self._split(self.out(F.gelu(self.hidden(features), approximate="tanh")).float())
+        own = features[..., : self.num_own]
+        own = F.rms_norm(own, own.shape[-1:])
+        if self.look is not None:
+            cells = features[..., self.num_own :].unflatten(-1, self.cells)
+            own = torch.cat([own, self.look(F.rms_norm(cells, cells.shape[-1:])).flatten(-2)], dim=-1)
+        return self._split(self.out(F.gelu(self.hidden(own), approximate="tanh")).float())
 
     def forward(self, features: Tensor) -> OutcomePrediction:
         raw = self.raw(features)

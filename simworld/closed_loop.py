@@ -1,0 +1,109 @@
+"""Closed loop: what the outcome heads see, and should say, when a model imagines on from recorded windows."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simworld.data.cache import FrameCache
+from simworld.data.windows import WindowSampler
+from simworld.latent_world_model import LatentWorldModel
+from simworld.model.outcomes import OutcomeTargets
+
+TOLD_EVERY = 4  # one batch in so many is told of the actors
+
+
+@dataclass(frozen=True)
+class Samples:
+    """m imagined steps: features (m, d), log of the imagined latents' squared error (m,), and the truth."""
+
+    features: Tensor
+    log_error: Tensor
+    targets: OutcomeTargets
+
+
+class ClosedLoop:
+    """Imagines `horizon` steps, as recorded, after `context` real ones.
+
+    The model is copied as it stands and runs in `dtype`, as it will when it is used.
+    """
+
+    def __init__(
+        self,
+        model: LatentWorldModel,
+        cache: FrameCache,
+        latents: dict[str, NDArray[np.float16]],
+        *,
+        context: int = 8,
+        batch: int = 32,
+        seed: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False).to_dtype(dtype)
+        self.cache, self.latents, self.context, self.horizon = cache, latents, context, model.heads.config.horizon
+        self.device, self.seed = device, seed
+        self.sampler = WindowSampler(cache, steps=context, batch=batch, seed=seed, event_fraction=0.5)
+
+    @torch.no_grad()
+    def samples(self, num_windows: int) -> Samples:
+        """Every imagined step of `num_windows` windows, rounded up to whole batches, up to its episode's end."""
+        parts = [self._batch(i) for i in range(-(-num_windows // self.sampler.batch))]
+        return Samples(
+            torch.cat([p.features for p in parts]),
+            torch.cat([p.log_error for p in parts]),
+            parts[0].targets.map(lambda *x: torch.cat(x), *(p.targets for p in parts[1:])),
+        )
+
+    def _batch(self, number: int) -> Samples:
+        rows, k, h = self.sampler.rows(number), self.context, self.horizon
+        frames = rows[:, None] + np.arange(k + h + 1)
+        last = rows + k + 1 + self.cache.steps_left[rows + k]  # the row of the episode's last frame
+        valid = torch.from_numpy(frames[:, k + 1 :] <= last[:, None]).to(self.device)
+        frames = np.minimum(frames, last[:, None])
+        steps = np.minimum(frames[:, :-1], np.maximum(last - 1, rows)[:, None])
+        z = {c: torch.from_numpy(x[frames]).to(self.device).float() for c, x in self.latents.items()}
+        actions = torch.from_numpy(self.cache.actions[steps]).to(self.device)
+        told = number % TOLD_EVERY == TOLD_EVERY - 1 and self.model.max_actors > 0
+        actors = torch.from_numpy(self.cache.actors[frames[:, 1:]]).to(self.device) if told else None
+        state = self.model.begin(
+            {c: x[:, : k + 1] for c, x in z.items()},
+            actions[:, :k],
+            seed=torch.from_numpy(rows).to(self.device) + 1_000_003 * self.seed,
+            actors=None if actors is None else actors[:, :k],
+        )
+        features, errors = [], []
+        for t in range(k, k + h):
+            state, newest, seen = self.model.advance(state, actions[:, t], None if actors is None else actors[:, t])
+            features.append(seen)
+            errors.append(
+                torch.stack([(newest[c] - x[:, t + 1]).square().mean((1, 2, 3)) for c, x in z.items()]).mean(0)
+            )
+        targets = _targets(self.cache, steps[:, k:], self.device)
+        return Samples(
+            torch.stack(features, dim=1)[valid],
+            torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(),
+            targets.map(lambda x: x[valid]),
+        )
+
+
+def _targets(cache: FrameCache, steps: NDArray[np.int64], device: torch.device) -> OutcomeTargets:
+    """What the heads should say of the steps at these rows (b, t)."""
+
+    def read(array: NDArray) -> Tensor:
+        return torch.from_numpy(array[steps]).to(device)
+
+    return OutcomeTargets(
+        reward=read(cache.reward),
+        terminated=read(cache.terminated),
+        outcomes={name: read(x) for name, x in cache.outcomes.items()},
+        steps_to_event={name: read(x) for name, x in cache.steps_to_event.items()},
+        steps_left=read(cache.steps_left),
+        value_at_event={name: read(x) for name, x in cache.value_at_event.items()},
+        state=torch.from_numpy(cache.state[steps + 1]).to(device),
+    )
