@@ -31,6 +31,10 @@ from simworld.start_films import StartFilms
 from simworld.world_model import WorldModel
 
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
+# the parts of a recipe that only one of the models reads
+LATENT_PHASES = {"codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim", "heads", "heads_optim"}
+FOR_LATENT = LATENT_PHASES | {"latent", "head_windows"}
+FOR_REFERENCE = {"unet", "reference", "reference_optim"}
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,7 @@ def _claim(out: Path, config: TrainConfig, cache: FrameCache, run: Run) -> None:
     """Write the run's recipe into its folder, or check that the folder holds the same one."""
     # what may change between starts of one run without changing its result
     free = {"device", "save_every_s", "sharding", "recompute"}
+    free |= FOR_LATENT if config.model == "unet" else FOR_REFERENCE
     recipe: dict[str, Any] = {k: v for k, v in to_json(config).items() if k not in free}
     recipe["data"] = hashlib.sha256(str(cache.path.name).encode()).hexdigest()[:16]
     recipe = json.loads(json.dumps(recipe))

@@ -93,8 +93,10 @@ def _scale(settings: Settings, out: Path) -> dict[str, Any]:
 
 
 def _branches(settings: Settings, out: Path) -> dict[str, Any]:
+    stores = {"data": settings.data, "heldout": settings.heldout}
+    there = {name: path for name, path in stores.items() if path.is_dir()}
     return bench_branches(
-        checkpoint=settings.checkpoint or "driving", out=out, num=settings.num, report=settings.report
+        checkpoint=settings.checkpoint or "driving", out=out, num=settings.num, report=settings.report, **there
     )
 
 

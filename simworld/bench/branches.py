@@ -1,4 +1,4 @@
-"""Bench: whether imagination and MuJoCo agree on what braking changes, over generated scenarios."""
+"""Bench: imagination beside MuJoCo on what braking changes, and the others beside where the model was told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from simworld.bench.placement import placement
 from simworld.data.files import write_json
+from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec
 from simworld.replay.agreement import AgreementConfig, agreement
 from simworld.replay.drivers import make_action
@@ -14,18 +16,32 @@ from simworld.replay.imagined import open_model
 
 
 def bench_branches(
-    *, checkpoint: str, out: Path, num: int = 100, report: Callable[[str], None] = print
+    *,
+    checkpoint: str,
+    out: Path,
+    num: int = 100,
+    data: Path | None = None,
+    heldout: Path | None = None,
+    report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Branch `num` generated scenarios at 2 s into going on and braking, in both worlds; writes out/branches.json."""
+    """Branch `num` generated scenarios at 2 s into going on and braking, in both worlds; writes out/branches.json.
+
+    With the stores `data`, to fit a probe on, and `heldout` the placement of the vehicle ahead is measured as well.
+    """
     model = open_model(checkpoint)
     action = model.spec.action
     if action != ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)):
         raise ValueError(f"{checkpoint} does not drive: its actions are {action}; give a driving checkpoint")
     brake = make_action("brake", action, model.spec.dt_s)
     found = agreement(model, brake, AgreementConfig(num=num), say=lambda line: report(str(line)))
-    write_json(out / "branches.json", {"replay": {"agreement": found}})
     report(sentence(found))
-    return {"replay": {"agreement": {name: value for name, value in found.items() if name != "rows"}}}
+    placed = None
+    if data is not None and heldout is not None:
+        report("placing the vehicle ahead, told and untold")
+        placed = placement(model, EpisodeStore(data).cache(), EpisodeStore(heldout).cache())
+    write_json(out / "branches.json", {"replay": {"agreement": found, "placement": placed}})
+    agreed = {name: value for name, value in found.items() if name != "rows"}
+    return {"replay": {"agreement": agreed, "placement": placed}}
 
 
 def sentence(found: dict[str, Any]) -> str:

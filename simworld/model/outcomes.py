@@ -185,11 +185,15 @@ class OutcomeHeads(nn.Module):
         """One mean loss per head, over all steps: those without a target count as zero, so that the mean over
         ranks of a shared batch is the mean over the batch.
 
-        log_error (b, t): log of the squared error of the model's own frame, which one head learns to
-        expect (Yoo and Kweon 2019, "Learning Loss for Active Learning").
+        log_error (b, t): log of the squared error of the model's own frame. One head learns to expect it, with that
+        of the estimated state added where there is one (Yoo and Kweon 2019, "Learning Loss for Active Learning").
         """
         raw = self.raw(features)
         reward = (targets.reward - self.reward_mean) / self.reward_std
+        if self.sizes["state"]:
+            state = (targets.state - self.state_mean) / self.state_std
+            off = (raw["state"].detach() - state).square().mean(-1)
+            log_error = log_error + off.clamp(min=1e-6).log()
         losses = {
             "reward": F.smooth_l1_loss(raw["reward"][..., 0], reward),
             "terminated": F.binary_cross_entropy_with_logits(raw["terminated"][..., 0], targets.terminated.float()),
@@ -197,7 +201,7 @@ class OutcomeHeads(nn.Module):
             "error": F.smooth_l1_loss(self.raw(features.detach())["error"][..., 0], log_error),
         }
         if self.sizes["state"]:
-            losses["state"] = F.smooth_l1_loss(raw["state"], (targets.state - self.state_mean) / self.state_std)
+            losses["state"] = F.smooth_l1_loss(raw["state"], state)
         for spec in self.specs:
             if spec.kind == "event":
                 losses[spec.name] = self._hazard_loss(

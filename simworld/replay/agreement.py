@@ -12,7 +12,7 @@ from simworld.metrics.calibration import auroc
 from simworld.metrics.statistics import wilson
 from simworld.policy import Policy
 from simworld.replay.generate import GenerateConfig, generate
-from simworld.replay.imagined import Branch, Lane, imagine_lanes, start_lane
+from simworld.replay.imagined import CRASH_P, Branch, Lane, imagine_lanes, start_lane
 from simworld.replay.result import Replay
 from simworld.replay.run import ReplayConfig, Run, open_world
 from simworld.scenario import Scenario
@@ -108,8 +108,10 @@ def _row(scenario: Scenario, label: str, replay: Replay) -> dict[str, Any]:
 def summarise(rows: list[dict[str, Any]], config: AgreementConfig) -> dict[str, Any]:
     """Shares over all futures and over each kind of future, with Wilson intervals; and whether braking's effect agrees.
 
-    `effect` counts the scenarios in which both worlds give the same pair of answers; `auroc` says how well the
-    imagined probability of a collision ranks the futures, 0.5 being chance, None where MuJoCo knows one answer only.
+    `collision` goes by the contact of the imagined ego with the told actors, `collision_by_heads` by the model's own
+    probability. `effect` counts the scenarios in which both worlds give the same pair of answers; `auroc` says how
+    well the imagined probability of a collision ranks the futures, 0.5 being chance, None where MuJoCo knows one
+    answer only.
     """
 
     def share(hits: list[bool]) -> dict[str, Any]:
@@ -134,6 +136,7 @@ def summarise(rows: list[dict[str, Any]], config: AgreementConfig) -> dict[str, 
         "branch_at_s": config.at_s,
         "seed": config.seed,
         "collision": share(same),
+        "collision_by_heads": share([row["mujoco"] == (row["p_imagined"] >= CRASH_P) for row in rows]),
         "effect": share(effect),
         "always_the_commoner_answer": float(always),
         "auroc": auroc(hits, [row["p_imagined"] for row in rows]) if len(set(hits)) == 2 else None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from simworld.metrics.boxes import boxes_overlap
 from simworld.replay.guides import places
-from simworld.scenario import ACTOR_CLASSES, Scenario
+from simworld.scenario import ACTOR_CLASSES, Body, Scenario, ScenarioActor
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +20,15 @@ class Cast:
         self._about = np.array(
             [(ACTOR_CLASSES.index(a.kind), a.body.length_m, a.body.width_m, a.body.mass_kg) for a in self._others]
         ).reshape(-1, 4)
+
+    def touching(self, t_s: float, ego_pose: Floats, ego: Body) -> ScenarioActor | None:
+        """An actor whose box overlaps that of an ego with this pose [x_m, y_m, heading_rad]."""
+        for actor in self._others:
+            at = places(actor, np.array([t_s]))[0]
+            sizes = (ego.length_m, ego.width_m), (actor.body.length_m, actor.body.width_m)
+            if np.isfinite(at[0]) and bool(boxes_overlap(ego_pose[:3], sizes[0], at[:3], sizes[1])):
+                return actor
+        return None
 
     def rows(self, t_s: float, ego_pose: Floats, num_rows: int) -> NDArray[np.float32]:
         """(num_rows, 9) as simworld.episode.ACTOR_FIELDS says, nearest first, NaN where absent."""

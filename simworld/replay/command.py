@@ -27,6 +27,7 @@ from simworld.scenario import Scenario
 from simworld.world_model import WorldModel
 
 WORLDS = ("mujoco", "imagined", "carla")
+BOTH = "mujoco and imagined"
 WHEEL = ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0))
 DT_S = 0.1
 SHIPPED = "driving"
@@ -129,7 +130,7 @@ def both(
         title=f"Replay of {scenario.name}",
         summary=f"MuJoCo: {page.summary(real)} Imagined: p(collision) {said['p_collision']:.2f}. "
         + page.summary(dream),
-        facts=page.facts(real),
+        facts=page.facts(real) | {"world": BOTH},
         tables=[page.series_table(said), *page.tables(real)],
     )
     report = {"replay": real.to_json(), "imagined": dream.to_json()}
@@ -163,7 +164,7 @@ def what_if(
     told = page.Page(
         title=f"What if, in {scenario.name}",
         summary=whatif.summary(futures),
-        facts=page.facts(first) | {"branch at": f"{futures.at_s:g} s"},
+        facts=page.facts(first) | ({"world": BOTH} if futures.imagined else {}) | {"branch at": f"{futures.at_s:g} s"},
         tables=[*tables, *page.tables(first)],
     )
     report = {"replay": first.to_json(), "what_if": whatif.report(futures) | {"tips": tips}}

@@ -18,11 +18,11 @@ from simworld.readers.inverse_dynamics import drive_model
 from simworld.replay.cast import Cast
 from simworld.replay.result import Collision, Replay
 from simworld.replay.run import LOG, Run, notes_of
-from simworld.scenario import ACTOR_CLASSES, Scenario
+from simworld.scenario import ACTOR_CLASSES, Scenario, ScenarioActor
 from simworld.world_model import Prediction, WorldModel
 
 Floats = NDArray[np.float64]
-CRASH_P = 0.5  # an imagined collision happens when it has become likelier than not
+CRASH_P = 0.5  # without told actors, an imagined collision happens when it has become likelier than not
 SIDES = ("front", "rear", "left", "right")
 SOON_STEPS = 10
 
@@ -53,6 +53,7 @@ class Lane:
     side: list[int] = field(default_factory=list)
     trust: list[float] = field(default_factory=list)
     track: list[tuple[float, ...]] = field(default_factory=list)
+    touched: tuple[int, ScenarioActor] | None = None  # the step at which the ego's box first met a told actor's
 
 
 def open_model(name: str) -> WorldModel[Any]:
@@ -132,6 +133,10 @@ def imagine_lanes(
         for i, lane in enumerate(lanes):
             _keep(lane, prediction, i, model)
             _settle(lane, poses[i], prediction, i, model)
+            if rows and lane.touched is None:
+                ego = lane.branch.scenario.actor(lane.branch.scenario.ego_id)
+                met = lane.cast.touching((step + 1) * dt_s, lane.pose, ego.body)
+                lane.touched = None if met is None else (step - from_step, met)
         seen = [lane.frames[-1] for lane in lanes]
     return [_result(lane, run, model, from_step) for lane, run in zip(lanes, runs, strict=True)]
 
@@ -213,15 +218,7 @@ def _keep(lane: Lane, prediction: Prediction, i: int, model: WorldModel[Any]) ->
 def _result(lane: Lane, run: Run, model: WorldModel[Any], from_step: int) -> Replay:
     dt_s, scenario = run.spec.dt_s, lane.branch.scenario
     p_until = 1 - np.cumprod(1 - np.array(lane.hazard))
-    collisions: list[Collision] = []
-    if len(p_until) and p_until[-1] >= CRASH_P:
-        k = int(np.argmax(p_until >= CRASH_P))
-        partner, dv = ACTOR_CLASSES[lane.partner[k]], lane.delta_v_mps[k]
-        side = SIDES[lane.side[k]]
-        t_s = (from_step + k + 1) * dt_s
-        collisions = [
-            Collision(t_s, scenario.ego_id, partner, lane.impulse_ns[k], float("nan"), dv, float("nan"), side)
-        ]
+    collisions = [_collision(lane, *crash, from_step, dt_s) for crash in _crash(lane, p_until, model)]
     driven = lane.branch.driver
     absent = [a.id for a in scenario.actors if a.needs_policy and not (driven is not None and a.id == scenario.ego_id)]
     films = {}
@@ -247,6 +244,27 @@ def _result(lane: Lane, run: Run, model: WorldModel[Any], from_step: int) -> Rep
         film_dt_s=dt_s * run.film_every,
         extra={"imagined": _series(lane, p_until, from_step, dt_s)},
     )
+
+
+def _crash(lane: Lane, p_until: Floats, model: WorldModel[Any]) -> list[tuple[int, str]]:
+    """The step and the partner of the ego's collision, if there is one.
+
+    Told where the others are, the ego collides when its box meets one of theirs. Untold, when the model finds a
+    collision likelier than not.
+    """
+    if model.max_actors:
+        return [] if lane.touched is None else [(lane.touched[0], lane.touched[1].id)]
+    if not len(p_until) or p_until[-1] < CRASH_P:
+        return []
+    k = int(np.argmax(p_until >= CRASH_P))
+    return [(k, ACTOR_CLASSES[lane.partner[k]])]
+
+
+def _collision(lane: Lane, k: int, partner: str, from_step: int, dt_s: float) -> Collision:
+    """The collision at an imagined step, as hard as the model says."""
+    t_s, ego, unknown = (from_step + k + 1) * dt_s, lane.branch.scenario.ego_id, float("nan")
+    side = SIDES[lane.side[k]]
+    return Collision(t_s, ego, partner, lane.impulse_ns[k], unknown, lane.delta_v_mps[k], unknown, side)
 
 
 def _series(lane: Lane, p_until: Floats, from_step: int, dt_s: float) -> dict[str, Any]:

@@ -16,7 +16,7 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Collision:
-    """Two actors touch; of an imagined one the other actor is the class that the model names."""
+    """Two actors touch; where imagination was not told of the others, `b` is the class that the model names."""
 
     t_s: float
     a: str

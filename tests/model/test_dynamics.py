@@ -11,6 +11,8 @@ from simworld.model.codec import CodecConfig, ConvCodec, PixelCodec, build_codec
 from simworld.model.dynamics import DynamicsConfig, corrupt, draw_levels, draw_noise, embed_level, noised, past_frames
 from simworld.model.noise import NoiseStream
 
+from ..tiny_world import PIXELS, SPEC, lively_model
+
 
 def noise(b: int = 4, step: int = 0) -> NoiseStream:
     return NoiseStream(torch.arange(b), torch.full((b,), step))
@@ -89,3 +91,17 @@ def test_conv_codec_standardises_over_cameras_of_different_sizes() -> None:
 def test_unknown_codec_is_refused() -> None:
     with pytest.raises(ValueError, match="conv or pixels"):
         build_codec(CodecConfig(kind="jpeg"))  # type: ignore[arg-type]
+
+
+def test_tokens_of_several_cells_stream_as_they_train() -> None:
+    patched = dataclasses.replace(PIXELS, dynamics=dataclasses.replace(PIXELS.dynamics, patch=2))
+    spec = dataclasses.replace(SPEC, cameras={"front": (32, 48)})
+    model = lively_model(patched, spec)
+    assert model.dynamics.num_cells == 6
+    frames = {"front": torch.randint(0, 256, (2, 5, 32, 48, 3), dtype=torch.uint8)}
+    actions, seed = torch.rand(2, 4, 2), torch.arange(2)
+    state = model.start(frames, actions, seed=seed)
+    _, prediction = model.step(state, actions[:, 0])
+    assert prediction.frames["front"].shape == (2, 32, 48, 3)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        lively_model(patched)

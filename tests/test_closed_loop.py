@@ -1,0 +1,56 @@
+"""Closed loop: samples are those of the model's own imagination, and stop where the record does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from simworld.closed_loop import ClosedLoop
+from simworld.data.cache import FrameCache
+from simworld.data.store import EpisodeStore
+from simworld.latent_world_model import LatentWorldModel
+
+from .tiny_world import lively_model, write_store
+
+
+def latents_of(model: LatentWorldModel, cache: FrameCache) -> dict[str, np.ndarray]:
+    frames = {c: torch.from_numpy(f.copy())[None] for c, f in cache.frames.items()}
+    return {c: z[0].half().numpy() for c, z in model.encode(frames).items()}
+
+
+def loop(model: LatentWorldModel, cache: FrameCache) -> ClosedLoop:
+    cpu = torch.device("cpu")
+    return ClosedLoop(
+        model, cache, latents_of(model, cache), context=3, batch=4, seed=5, dtype=torch.float32, device=cpu
+    )
+
+
+def test_samples_are_what_the_heads_see_when_the_model_imagines(tmp_path: Path) -> None:
+    model, cache = lively_model(), EpisodeStore(write_store(tmp_path / "store")).cache()
+    made = loop(model, cache)
+    samples = made.samples(4)
+    rows, k, h = made.sampler.rows(0), 3, 4
+    at = rows[:, None] + np.arange(k + 1)
+    frames = {c: torch.from_numpy(f[at]) for c, f in cache.frames.items()}
+    seed = torch.from_numpy(rows) + 1_000_003 * 5
+    state = model.start(frames, torch.from_numpy(cache.actions[at[:, :-1]]), seed=seed)
+    seen = []
+    for t in range(k, k + h):
+        step = np.minimum(rows + t, rows + k + cache.steps_left[rows + k])
+        state, _, features = model.advance(state, torch.from_numpy(cache.actions[step]))
+        seen.append(features)
+    there = torch.from_numpy(np.arange(h) <= cache.steps_left[rows + k][:, None])
+    torch.testing.assert_close(samples.features, torch.stack(seen, dim=1)[there], atol=2e-2, rtol=2e-2)
+    expected = (rows[:, None] + np.arange(k, k + h))[there.numpy()]
+    assert samples.targets.reward.tolist() == cache.reward[expected].tolist()
+    assert samples.targets.terminated.tolist() == cache.terminated[expected].tolist()
+
+
+def test_the_model_is_left_as_it_was_and_samples_repeat(tmp_path: Path) -> None:
+    model, cache = lively_model(), EpisodeStore(write_store(tmp_path / "store")).cache()
+    first, again = loop(model, cache).samples(10), loop(model, cache).samples(10)
+    assert torch.equal(first.features, again.features) and torch.isfinite(first.log_error).all()
+    assert len(first.features) == len(first.log_error) == len(first.targets.reward) <= 12 * 4
+    assert model.heads.hidden.weight.dtype == torch.float32
