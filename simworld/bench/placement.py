@@ -1,4 +1,4 @@
-"""Placement: is the vehicle ahead where the model was told that it would be, read off the imagined frames by a probe."""
+"""Placement: is the vehicle ahead where the model was told, as a probe reads it off the imagined frames."""
 
 from __future__ import annotations
 
