@@ -46,7 +46,7 @@ def test_the_model_is_told_where_the_others_are_in_the_frame_to_come() -> None:
     assert told[0, 0].numpy()[:6] == pytest.approx([0, gap, 0, 0, 10.0, 0], abs=1e-4)
     assert np.isnan(told[0, 1].numpy()).all()
     (crash,) = found.collisions
-    assert crash.t_s == pytest.approx(3.0, abs=0.11) and crash.b == "car" and crash.delta_v_a_mps == 5.0
+    assert crash.t_s == pytest.approx(3.0, abs=0.11) and crash.b == "Lead" and crash.delta_v_a_mps == 5.0
 
 
 def test_a_driven_ego_is_reckoned_by_the_models_own_estimate() -> None:
