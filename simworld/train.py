@@ -42,9 +42,9 @@ class TrainConfig:
     """All of a training run but its data.
 
     `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec; the heads' own
-    phase on `head_windows` windows comes after them (heads.steps=0: leave it out). `init` is a
-    checkpoint to go on from, whose codec is kept. The reference keeps the published AdamW, at a larger rate and
-    in smaller batches than published, chosen without a trial for the few steps that a CPU affords. `sharding` fsdp
+    phase on `head_windows` windows comes after them (heads.steps=0: leave it out). `init` is a checkpoint to go on
+    from, whose codec is kept (dynamics.steps=0: its dynamics too, only the heads learn). The reference keeps the
+    published AdamW, at a larger rate and in smaller batches than published, as far as a CPU affords. `sharding` fsdp
     splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps no activations inside
     a transformer's block and computes them again.
     """
@@ -155,10 +155,12 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     mark_s = processor_s()
     latents = encode_all(model, cache, run)
     cpu_s["encode"] = processor_s() - mark_s
-    _measure_outcomes(model, cache)
+    if config.dynamics.steps:
+        _measure_outcomes(model, cache)
     dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
     left_s = None if budget_s is None else budget_s - sum(cpu_s.values())
-    cpu_s["dynamics"] = fit(dynamics, run, budget_s=left_s)
+    if config.dynamics.steps:
+        cpu_s["dynamics"] = fit(dynamics, run, budget_s=left_s)
     if config.heads.steps:
         heads = HeadsPhase(dynamics, config.heads, config.heads_optim, config.head_windows)
         cpu_s["heads"] = fit(heads, run)

@@ -72,6 +72,15 @@ def test_running_again_changes_nothing(uninterrupted: Path, tiny_store: Path) ->
     assert weights(uninterrupted) == before
 
 
+def test_heads_may_learn_alone_from_other_data(uninterrupted: Path, tiny_store: Path, tmp_path: Path) -> None:
+    alone = dataclasses.replace(TRAIN.dynamics, steps=0)
+    config = dataclasses.replace(TRAIN, init=str(uninterrupted), dynamics=alone, seed=1)
+    train(config, data=tiny_store, out=tmp_path / "heads", report=quiet)
+    before, after = (load_world_model(f).state_dict() for f in (uninterrupted, tmp_path / "heads"))
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {"heads"}
+
+
 def test_stopped_and_resumed_gives_the_same_bytes(uninterrupted: Path, tiny_store: Path, tmp_path: Path) -> None:
     """Stopped in the codec's phase, then in the dynamics' twice."""
     for steps in (3, 2, 3):
