@@ -105,6 +105,8 @@ def train(
             recompute=config.recompute,
         )
         _claim(out, config, cache, run)
+        if (out / "model/config.json").exists():  # written last of all: the run is over
+            return out / "model"
         # drawn first: a store that holds no start is refused before the training, not after it
         films = StartFilms.from_store(starts or data, num=NUM_STARTS, context=CONTEXT, seed=config.seed)
         return _train(config, cache, run, films)
@@ -152,9 +154,7 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
-    mark_s = processor_s()
-    latents = encode_all(model, cache, run)
-    cpu_s["encode"] = processor_s() - mark_s
+    latents, cpu_s["encode"] = _encoded(model, cache, run)
     if config.dynamics.steps:
         _measure_outcomes(model, cache)
     dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
@@ -168,6 +168,16 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
     else:
         dynamics.finish()
     return cpu_s
+
+
+def _encoded(model: LatentWorldModel, cache: FrameCache, run: Run) -> tuple[dict[str, Any], float]:
+    """Latents of all frames, and the processor seconds that they took when they were made."""
+    mark_s, path = processor_s(), run.folder / "encode.json"
+    latents = encode_all(model, cache, run)
+    if run.rank == 0 and not path.exists():
+        write_json(path, {"cpu_s": round(processor_s() - mark_s, 2)})
+    run.barrier()
+    return latents, float(read_json(path)["cpu_s"])
 
 
 def _model_config(config: TrainConfig, cache: FrameCache) -> LatentConfig | ReferenceWorldConfig:
