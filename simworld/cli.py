@@ -20,7 +20,7 @@ from simworld import commands
 from simworld.config import to_json
 from simworld.train import TrainConfig
 
-SHIPPED = ("driving",)  # env groups that have weights in simworld/pretrained
+SHIPPED = ("driving", "push")  # env groups that have weights in simworld/pretrained
 SIZES = ("S", "M", "L", "XL")  # choices of conf/size
 _ENV = [{"env": "driving"}, "_self_"]
 
