@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simworld.episode import ActionSpec, EpisodeSpec
+from simworld.scenario import BODIES
 
-from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras, check_name
+from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras, check_name, mounts_of
 from .cameras import CameraRig
 from .collisions import CollisionLog
 from .config import CarlaConfig
@@ -90,6 +91,8 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
             dt_s=self.config.dt_s,
             state_names=STATE_NAMES,
             state_units=STATE_UNITS,
+            # of a typical car: the vehicle itself is known only once it has spawned
+            mounts={c: mount for c, mount in mounts_of(BODIES["car"]).items() if c in self.cameras},
         )
         self._session: Session | None = None
         self._undo: weakref.finalize[..., Any] | None = None

@@ -60,7 +60,7 @@ class Sized(Protocol):
 def mounts_of(body: Sized) -> dict[str, Mount]:
     """The cameras of an ego of this size, from the centre of its box: on its skin, so that it never fills the frame."""
     nose, side, eye = body.length_m / 2 - 0.3, body.width_m / 2 + 0.02, max(1.35, 0.75 * body.height_m)
-    down, quarter = -np.deg2rad(5.3), np.pi / 2  # puts the horizon at about 40 % of the frame from the top
+    down, quarter = -float(np.deg2rad(5.3)), np.pi / 2  # puts the horizon at about 40 % of the frame from the top
     return {
         "front": Mount(nose, 0.0, eye, 0.0, down, 50.0),
         "left": Mount(0.3, side, eye, quarter, down, 65.0),
