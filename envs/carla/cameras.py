@@ -31,8 +31,7 @@ class CameraRig:
         self._config = session.config
         self._size = size
         self._queues: dict[str, SimpleQueue[Any]] = {}
-        for name in cameras:
-            mount = mounts_of(hull)[name]
+        for name, mount in mounts_of(hull, cameras).items():
             blueprint = session.world.get_blueprint_library().find("sensor.camera.rgb")
             blueprint.set_attribute("image_size_x", str(size[1]))
             blueprint.set_attribute("image_size_y", str(size[0]))

@@ -92,7 +92,7 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
             state_names=STATE_NAMES,
             state_units=STATE_UNITS,
             # of a typical car: the vehicle itself is known only once it has spawned
-            mounts={c: mount for c, mount in mounts_of(BODIES["car"]).items() if c in self.cameras},
+            mounts=mounts_of(BODIES["car"], self.cameras),
         )
         self._session: Session | None = None
         self._undo: weakref.finalize[..., Any] | None = None

@@ -97,7 +97,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             dt_s=config.dt_s,
             state_names=STATE_NAMES,
             state_units=STATE_UNITS,
-            mounts={c: mount for c, mount in mounts_of(BODIES[config.ego_kind]).items() if c in self.cameras},
+            mounts=mounts_of(BODIES[config.ego_kind], self.cameras),
         )
         self._rig = build_rig(config.ego_kind)
         self._physics = Physics(self._rig)

@@ -57,11 +57,12 @@ class Sized(Protocol):
     def height_m(self) -> float: ...
 
 
-def mounts_of(body: Sized) -> dict[str, Mount]:
-    """The cameras of an ego of this size, from the centre of its box: on its skin, so that it never fills the frame."""
+def mounts_of(body: Sized, cameras: Sequence[str] = CAMERAS) -> dict[str, Mount]:
+    """Where cameras sit on an ego of this size, from the centre of its box: on its skin, so that it never fills the
+    frame."""
     nose, side, eye = body.length_m / 2 - 0.3, body.width_m / 2 + 0.02, max(1.35, 0.75 * body.height_m)
     down, quarter = -float(np.deg2rad(5.3)), np.pi / 2  # puts the horizon at about 40 % of the frame from the top
-    return {
+    every = {
         "front": Mount(nose, 0.0, eye, 0.0, down, 50.0),
         "left": Mount(0.3, side, eye, quarter, down, 65.0),
         "right": Mount(0.3, -side, eye, -quarter, down, 65.0),
@@ -69,6 +70,7 @@ def mounts_of(body: Sized) -> dict[str, Mount]:
         "chase": Mount(-body.length_m / 2 - 7.0, 0.0, body.height_m + 2.4, 0.0, -float(np.arctan2(0.25, 0.968)), 52.0),
         "overhead": Mount(8.0, 0.0, 48.0, 0.0, -quarter, 52.0),
     }
+    return {camera: every[camera] for camera in cameras}
 
 
 def check_name(what: str, name: str, known: Sequence[str]) -> None:

@@ -121,7 +121,7 @@ class ScenarioWorld:
             dt_s=self.config.dt_s,
             state_names=tuple(name for name, _ in STATE),
             state_units=tuple(unit for _, unit in STATE),
-            mounts={c: mount for c, mount in mounts_of(self._rig.bodies[0]).items() if c in self.config.cameras},
+            mounts=mounts_of(self._rig.bodies[0], self.config.cameras),
         )
         self.reset()
 
