@@ -81,18 +81,12 @@ def load_world_model(
 
     Raises ValueError with one sentence where the folder is not, or not wholly, a checkpoint.
     """
-    folder = find_checkpoint(name)
-    meta = read_json(folder / "config.json")
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise ValueError(f"{folder} is not a simworld world model (config.json lacks format {FORMAT!r})")
-    if meta.get("version") != VERSION:
-        raise ValueError(f"{folder} has version {meta.get('version')}; this simworld reads version {VERSION}")
+    folder, meta, weights = _read(name)
     try:
         spec = EpisodeSpec.from_json(meta["spec"])
         model = build_world_model(meta["model"], {**meta["config"], **(overrides or {})}, spec)
-        weights = load_file(folder / "model.safetensors")
-        missing, foreign = model.load_state_dict({k: w.float() for k, w in weights.items()}, strict=False)
-    except (KeyError, TypeError, OSError, SafetensorError, RuntimeError) as error:
+        missing, foreign = model.load_state_dict(weights, strict=False)
+    except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{folder} is a damaged checkpoint ({str(error).splitlines()[0]}); copy it again") from error
     if missing or foreign:
         first = (list(missing) + list(foreign))[0]
@@ -100,6 +94,32 @@ def load_world_model(
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     return model.to(device=device).to_dtype(dtype).eval().requires_grad_(False)
+
+
+def load_weights(name: str | os.PathLike[str]) -> tuple[EpisodeSpec, dict[str, Tensor]]:
+    """What a checkpoint was trained on, and its weights in float32, whatever model they are of.
+
+    Raises ValueError as `load_world_model` does.
+    """
+    folder, meta, weights = _read(name)
+    try:
+        return EpisodeSpec.from_json(meta["spec"]), weights
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is a damaged checkpoint ({error}); copy it again") from error
+
+
+def _read(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    folder = find_checkpoint(name)
+    meta = read_json(folder / "config.json")
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ValueError(f"{folder} is not a simworld world model (config.json lacks format {FORMAT!r})")
+    if meta.get("version") != VERSION:
+        raise ValueError(f"{folder} has version {meta.get('version')}; this simworld reads version {VERSION}")
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{folder} is a damaged checkpoint ({str(error).splitlines()[0]}); copy it again") from error
+    return folder, meta, {k: w.float() for k, w in weights.items()}
 
 
 def save_training_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

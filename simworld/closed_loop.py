@@ -1,4 +1,4 @@
-"""Closed loop: what the outcome heads see, and should say, when a model imagines on from recorded windows."""
+"""Closed loop: what the outcome heads see, and how wrong it is, when a model imagines on from recorded windows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
+from simworld.futures import Futures
 from simworld.latent_world_model import LatentWorldModel
 from simworld.model.outcomes import OutcomeTargets
 
@@ -62,17 +63,18 @@ class ClosedLoop:
 
     def _batch(self, number: int) -> Samples:
         rows, k, h = self.sampler.rows(number), self.context, self.horizon
-        frames = rows[:, None] + np.arange(k + h + 1)
-        last = rows + k + 1 + self.cache.steps_left[rows + k]  # the row of the episode's last frame
-        valid = torch.from_numpy(frames[:, k + 1 :] <= last[:, None]).to(self.device)
-        frames = np.minimum(frames, last[:, None])
-        steps = np.minimum(frames[:, :-1], np.maximum(last - 1, rows)[:, None])
-        z = {c: torch.from_numpy(x[frames]).to(self.device).float() for c, x in self.latents.items()}
-        actions = torch.from_numpy(self.cache.actions[steps]).to(self.device)
+        future = Futures.of(self.cache, rows, k + h)
+        valid = torch.from_numpy(future.valid[:, k:]).to(self.device)
+        z = {c: torch.from_numpy(x[future.frames]).to(self.device).float() for c, x in self.latents.items()}
+        actions = future.actions(self.cache).to(self.device)
         told = number % TOLD_EVERY == TOLD_EVERY - 1 and self.model.max_actors > 0
-        actors = torch.from_numpy(self.cache.actors[frames[:, 1:]]).to(self.device) if told else None
+        actors = future.actors(self.cache).to(self.device) if told else None
+        given = {
+            c: torch.from_numpy(x[future.frames[:, : k + 1]]).to(self.device) for c, x in self.cache.frames.items()
+        }
         state = self.model.begin(
             {c: x[:, : k + 1] for c, x in z.items()},
+            self.model.belief.see_all(given),
             actions[:, :k],
             seed=torch.from_numpy(rows).to(self.device) + 1_000_003 * self.seed,
             actors=None if actors is None else actors[:, :k],
@@ -84,26 +86,7 @@ class ClosedLoop:
             errors.append(
                 torch.stack([(newest[c] - x[:, t + 1]).square().mean((1, 2, 3)) for c, x in z.items()]).mean(0)
             )
-        targets = _targets(self.cache, steps[:, k:], self.device)
+        targets = future.targets(self.cache).map(lambda x: x[:, k:].to(self.device)[valid])
         return Samples(
-            torch.stack(features, dim=1)[valid],
-            torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(),
-            targets.map(lambda x: x[valid]),
+            torch.stack(features, dim=1)[valid], torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(), targets
         )
-
-
-def _targets(cache: FrameCache, steps: NDArray[np.int64], device: torch.device) -> OutcomeTargets:
-    """What the heads should say of the steps at these rows (b, t)."""
-
-    def read(array: NDArray) -> Tensor:
-        return torch.from_numpy(array[steps]).to(device)
-
-    return OutcomeTargets(
-        reward=read(cache.reward),
-        terminated=read(cache.terminated),
-        outcomes={name: read(x) for name, x in cache.outcomes.items()},
-        steps_to_event={name: read(x) for name, x in cache.steps_to_event.items()},
-        steps_left=read(cache.steps_left),
-        value_at_event={name: read(x) for name, x in cache.value_at_event.items()},
-        state=torch.from_numpy(cache.state[steps + 1]).to(device),
-    )

@@ -85,8 +85,7 @@ class ReferenceWorldModel(WorldModel[ReferenceState]):
         video = self.reference.stack_cameras(frames)[:, -self.config.reference.num_past - 1 :]
         encoded = encode_actions(actions[:, -1], self.spec.action)
         features = self.classifier(video, encoded)[:, None]
-        unknown = torch.zeros(features.shape[:2], device=features.device)
-        return self.heads.loss(features, targets, unknown)
+        return self.heads.loss(features, targets)
 
     @torch.no_grad()
     def start(

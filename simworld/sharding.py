@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, Replicate
 from torch.utils.checkpoint import checkpoint
 
 Sharding = Literal["replicated", "fsdp"]
+ENTRANCES = ("loss", "see", "follow")  # beside forward: before these too the parameters must be gathered
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def divided(model: nn.Module, parts: Sequence[str], sharding: Sharding, device: 
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     plain = {name: model.get_submodule(name) for name in parts}
     for name, module in plain.items():
-        setattr(model, name, _split(copy.deepcopy(module), mesh))
+        model.set_submodule(name, _split(copy.deepcopy(module), mesh))
         module.cpu()
     try:
         yield
@@ -41,7 +42,7 @@ def divided(model: nn.Module, parts: Sequence[str], sharding: Sharding, device: 
                     p.copy_(whole(twin))
     finally:
         for name, module in plain.items():
-            setattr(model, name, module.to(device))
+            model.set_submodule(name, module.to(device))
 
 
 def _split(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
@@ -51,8 +52,9 @@ def _split(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     for block in blocks_of(module):
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
-    if hasattr(module, "loss"):  # an entrance beside forward, before which the parameters must be gathered as well
-        register_fsdp_forward_method(module, "loss")
+    for entrance in ENTRANCES:
+        if hasattr(module, entrance):
+            register_fsdp_forward_method(module, entrance)
     return module
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-from simworld.checkpoint import build_world_model, load_world_model, save_world_model
+from simworld.checkpoint import build_world_model, load_weights, save_world_model
 from simworld.config import to_json
 from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
@@ -24,7 +24,15 @@ from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.memory import keep_freed_memory
 from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
-from simworld.phases import CodecPhase, DynamicsPhase, HeadsPhase, PhaseConfig, ReferencePhase, encode_all
+from simworld.phases import (
+    BeliefPhase,
+    CodecPhase,
+    DynamicsPhase,
+    PhaseConfig,
+    ReferencePhase,
+    TrustPhase,
+    encode_all,
+)
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
 from simworld.sharding import Sharding
 from simworld.start_films import StartFilms
@@ -32,8 +40,8 @@ from simworld.world_model import WorldModel
 
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
 # the parts of a recipe that only one of the models reads
-LATENT_PHASES = {"codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim", "heads", "heads_optim"}
-FOR_LATENT = LATENT_PHASES | {"latent", "head_windows"}
+LATENT_PHASES = {f"{phase}{of}" for phase in ("codec", "belief", "dynamics", "trust") for of in ("", "_optim")}
+FOR_LATENT = LATENT_PHASES | {"latent", "codec_share", "belief_share", "trust_windows"}
 FOR_REFERENCE = {"unet", "reference", "reference_optim"}
 
 
@@ -41,9 +49,9 @@ FOR_REFERENCE = {"unet", "reference", "reference_optim"}
 class TrainConfig:
     """All of a training run but its data.
 
-    `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec; the heads' own
-    phase on `head_windows` windows comes after them (heads.steps=0: leave it out). `init` is a checkpoint to go on
-    from, whose codec is kept (dynamics.steps=0: its dynamics too, only the heads learn). The reference keeps the
+    `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec and `belief_share`
+    to the belief and the outcome heads; what expects the error learns after them, from `trust_windows` windows. `init`
+    is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out. The reference keeps the
     published AdamW, at a larger rate and in smaller batches than published, as far as a CPU affords. `sharding` fsdp
     splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps no activations inside
     a transformer's block and computes them again.
@@ -54,11 +62,15 @@ class TrainConfig:
     unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
     codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
     codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1.5e-3, ema=0.995))
+    belief: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=96, window=30))
+    belief_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=0.7, weight_decay=0.03)
+    )
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
-    heads: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64))
-    heads_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))
-    head_windows: int = 3000
+    trust: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=64))
+    trust_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))
+    trust_windows: int = 480
     reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
     reference_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=3e-4, warmup_steps=100))
     seed: int = 0
@@ -66,7 +78,8 @@ class TrainConfig:
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     init: str | None = None
     budget_min: float | None = None
-    codec_share: float = 0.25
+    codec_share: float = 0.2
+    belief_share: float = 0.2
     save_every_s: float = 60.0
     sharding: Sharding = "replicated"
     recompute: bool = False
@@ -122,7 +135,7 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
         torch.manual_seed(config.seed)
         model = build_world_model(config.model, model_config, cache.spec)
     if config.init is not None:
-        model.load_state_dict(_weights_like(config, cache).state_dict())
+        _go_on(model, config.init, run.report)
     model.to(run.device)
     if isinstance(model, LatentWorldModel):
         cpu_s = _train_latent(model, config, cache, run)
@@ -154,19 +167,20 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
+    if config.belief.steps:
+        _measure_outcomes(model, cache)
+        belief = BeliefPhase(model, cache, config.belief, config.belief_optim, config.seed, run)
+        cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
     latents, cpu_s["encode"] = _encoded(model, cache, run)
     if config.dynamics.steps:
-        _measure_outcomes(model, cache)
-    dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
-    left_s = None if budget_s is None else budget_s - sum(cpu_s.values())
-    if config.dynamics.steps:
-        cpu_s["dynamics"] = fit(dynamics, run, budget_s=left_s)
-    if config.heads.steps:
-        heads = HeadsPhase(dynamics, config.heads, config.heads_optim, config.head_windows)
-        cpu_s["heads"] = fit(heads, run)
-        heads.finish()
-    else:
-        dynamics.finish()
+        dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
+        cpu_s["dynamics"] = fit(dynamics, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
+    if config.trust.steps:
+        trust = TrustPhase(
+            model, cache, latents, config.trust, config.trust_optim, config.seed, run, config.trust_windows
+        )
+        cpu_s["trust"] = fit(trust, run)
+        trust.finish()
     return cpu_s
 
 
@@ -189,16 +203,23 @@ def _model_config(config: TrainConfig, cache: FrameCache) -> LatentConfig | Refe
     return replace(config.latent, dynamics=replace(dynamics, max_actors=num))
 
 
-def _weights_like(config: TrainConfig, cache: FrameCache) -> WorldModel[Any]:
-    """The model of `config.init`; raises ValueError where it is not of the asked kind, size or spec."""
-    assert config.init is not None
-    model = load_world_model(config.init)
-    if model.config != _model_config(config, cache):
-        raise ValueError(f"{config.init} was trained with another model config; give the same one to go on from it")
-    old, new = model.spec, cache.spec
+def _go_on(model: WorldModel[Any], init: str, report: Callable[[str], None]) -> None:
+    """Give the model the weights of the checkpoint `init`; parts that are new or of another size start afresh, named.
+
+    Raises ValueError where it is of another kind or spec, or its codec is another.
+    """
+    spec, theirs = load_weights(init)
+    old, new = spec, model.spec
     if (old.cameras, old.action, old.outcomes) != (new.cameras, new.action, new.outcomes):
-        raise ValueError(f"{config.init} was trained on other cameras, actions or outcomes than this data has")
-    return model
+        raise ValueError(f"{init} was trained on other cameras, actions or outcomes than this data has")
+    mine = model.state_dict()
+    fits = {name: x for name, x in theirs.items() if name in mine and mine[name].shape == x.shape}
+    if any(name not in fits for name in mine if name.startswith("codec.")) or not fits:
+        raise ValueError(f"{init} was trained with another model config; give the same one to go on from it")
+    model.load_state_dict(fits, strict=False)
+    fresh = sorted({".".join(name.split(".")[:2]) for name in mine if name not in fits})
+    if fresh:
+        report(f"not in {init}, so starting afresh: {', '.join(fresh)}")
 
 
 def _train_reference(model: ReferenceWorldModel, config: TrainConfig, cache: FrameCache, run: Run) -> dict[str, float]:
@@ -217,8 +238,10 @@ def _measure_outcomes(model: LatentWorldModel | ReferenceWorldModel, cache: Fram
         state = torch.tensor(cache.state).double()
         model.heads.state_mean.copy_(state.mean(0))
         model.heads.state_std.copy_(state.std(0).clamp(min=1e-3))
-    if isinstance(model, LatentWorldModel) and model.dynamics.actors is not None:
-        model.dynamics.actors.measure(torch.tensor(cache.actors[::7]))
+    if isinstance(model, LatentWorldModel):
+        for told in (model.dynamics.actors, model.belief.actors):
+            if told is not None:
+                told.measure(torch.tensor(cache.actors[::7]))
     events = [o.name for o in cache.spec.outcomes if o.kind == "event"]
     for i, name in enumerate(events):
         ends = cache.terminated[cache.steps_to_event[name] == 0]

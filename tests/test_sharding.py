@@ -74,7 +74,8 @@ def last_rows(out: Path) -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize("kind", ["replicated", "fsdp"])
 def test_two_ranks_reach_the_loss_and_weights_of_one(kind: str, how: str, runs: Path) -> None:
     one, two = runs / "one", runs / f"{kind}-{how}"
-    compare(one, two, "dynamics")
+    for phase in ("belief", "dynamics"):
+        compare(one, two, phase)
 
 
 def test_two_ranks_reach_the_reference_of_one(runs: Path) -> None:

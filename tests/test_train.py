@@ -72,17 +72,36 @@ def test_running_again_changes_nothing(uninterrupted: Path, tiny_store: Path) ->
     assert weights(uninterrupted) == before
 
 
-def test_heads_may_learn_alone_from_other_data(uninterrupted: Path, tiny_store: Path, tmp_path: Path) -> None:
-    alone = dataclasses.replace(TRAIN.dynamics, steps=0)
-    config = dataclasses.replace(TRAIN, init=str(uninterrupted), dynamics=alone, seed=1)
-    train(config, data=tiny_store, out=tmp_path / "heads", report=quiet)
-    before, after = (load_world_model(f).state_dict() for f in (uninterrupted, tmp_path / "heads"))
-    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
-    assert changed == {"heads"}
+@pytest.mark.parametrize(
+    ("phase", "learns"),
+    [("belief", {"belief", "heads.hidden", "heads.out"}), ("dynamics", {"dynamics"}), ("trust", {"heads.doubt"})],
+)
+def test_a_phase_may_run_alone(
+    phase: str, learns: set[str], uninterrupted: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    others = {p: dataclasses.replace(getattr(TRAIN, p), steps=0) for p in {"belief", "dynamics", "trust"} - {phase}}
+    config = dataclasses.replace(TRAIN, init=str(uninterrupted), seed=1, **others)
+    train(config, data=tiny_store, out=tmp_path / "run", report=quiet)
+    before, after = (dict(load_world_model(f).named_parameters()) for f in (uninterrupted, tmp_path / "run"))
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed and all(any(name.startswith(part) for part in learns) for name in changed)
+
+
+def test_what_a_checkpoint_lacks_starts_afresh_and_is_named(
+    uninterrupted: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    belief = dataclasses.replace(TRAIN.latent.belief, size=10)
+    config = dataclasses.replace(
+        TRAIN, init=str(uninterrupted), latent=dataclasses.replace(TRAIN.latent, belief=belief)
+    )
+    told: list[str] = []
+    train(config, data=tiny_store, out=tmp_path, report=told.append)
+    [line] = [x for x in told if "starting afresh" in x]
+    assert "belief.cell" in line and "heads.hidden" in line and "dynamics.transformer" not in line
 
 
 def test_stopped_and_resumed_gives_the_same_bytes(uninterrupted: Path, tiny_store: Path, tmp_path: Path) -> None:
-    """Stopped in the codec's phase, then in the dynamics' twice."""
+    """Stopped in the phases of the codec, the belief and the dynamics."""
     for steps in (3, 2, 3):
         with pytest.raises(Interrupted):
             train(TRAIN, data=tiny_store, out=tmp_path, report=quiet, stop_after=steps)

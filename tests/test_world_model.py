@@ -144,7 +144,7 @@ def test_streaming_equals_the_parallel_pass(model: LatentWorldModel, num_frames:
         cache = part.cache
         for c in part.clean:
             torch.testing.assert_close(part.clean[c], whole.clean[c][:, at], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(part.features, whole.features[:, at], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(part.registers, whole.registers[:, at], atol=1e-5, rtol=1e-5)
         assert cache[0][0].shape[3] == min(t + 1, WINDOW - 1)
 
 
@@ -237,7 +237,7 @@ def test_an_oracle_makes_the_sampler_return_the_truth(sample_steps: int, monkeyp
 
     def oracle(noisy: Any, past: Any, actions: Tensor, level: Tensor, *rest: Any) -> Denoised:
         levels.append(float(level[0, 0]))
-        return Denoised(clean, torch.zeros(3, 1, world.heads.num_features), state.cache)
+        return Denoised(clean, torch.zeros(3, 1, world.heads.num_features - world.heads.num_known), state.cache)
 
     monkeypatch.setattr(world.dynamics, "forward", oracle)
     _, prediction = world.step(state, actions_of(3, 1)[:, 0])

@@ -13,6 +13,7 @@ from simworld.checkpoint import build_world_model, save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec
 from simworld.latent_world_model import LatentConfig, LatentWorldModel
+from simworld.model.belief import BeliefConfig
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
 from simworld.model.outcomes import HeadsConfig
@@ -37,16 +38,18 @@ TRANSFORMER = TransformerConfig(width=16, layers=2, heads=2, mlp_ratio=2, tempor
 PIXELS = LatentConfig(
     codec=CodecConfig(kind="pixels"),
     dynamics=DynamicsConfig(transformer=TRANSFORMER, registers=2, max_actors=2),
+    belief=BeliefConfig(size=12, ago=(2, 1, 0), width=4, told_width=4),
     heads=HeadsConfig(horizon=4, width=8),
 )
 CONV = dataclasses.replace(PIXELS, codec=CodecConfig(channels=4, widths=(4, 4, 8)))
 TRAIN = TrainConfig(
     latent=CONV,
     codec=PhaseConfig(steps=4, batch=4),
-    dynamics=PhaseConfig(steps=6, batch=4, window=6),
+    dynamics=PhaseConfig(steps=6, batch=4, window=6, rolled_every=2),
     dynamics_optim=OptimConfig(warmup_steps=1),
-    heads=PhaseConfig(steps=3, batch=4),
-    head_windows=8,
+    belief=PhaseConfig(steps=2, batch=4, window=4),
+    trust=PhaseConfig(steps=3, batch=4),
+    trust_windows=8,
     precision="float32",
 )
 

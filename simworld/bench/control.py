@@ -13,7 +13,6 @@ from simworld.data.cache import FrameCache
 from simworld.latent_world_model import LatentWorldModel
 from simworld.metrics.probe import Probe
 from simworld.model.noise import NoiseStream
-from simworld.phases import targets_of
 from simworld.world_model import WorldModel
 
 TURN_STATE = "yaw_rate_radps"  # the state that steering moves
@@ -33,9 +32,10 @@ def shuffled_actions(model: WorldModel[Any], cache: FrameCache, config: Fidelity
         if isinstance(model, LatentWorldModel):
             noise = NoiseStream(torch.arange(len(given.actions)), torch.zeros(len(given.actions), dtype=torch.int64))
             latents = model.encode({c: f[:, :17] for c, f in given.frames.items()})
-            cut = targets_of(given, torch.device("cpu")).steps(slice(16))
+            shown = {c: f[:, :4] for c, f in given.frames.items()}
             with torch.autocast("cpu", torch.bfloat16):
-                losses.append(float(model.loss(latents, given.actions[:, :16], cut, noise)["frame"]))
+                seen = model.belief.see_all(shown)
+                losses.append(float(model.loss(latents, given.actions[:, :16], seen, noise)["frame"]))
         far = imagine(model, dataclasses.replace(given, actions=given.actions[:, : k + 10]), k)
         pixels.append(float(np.square(real - far[camera][:, -1]).mean()))
     out = {"action_shuffle_ratio_10": round(pixels[1] / pixels[0], 3)}

@@ -128,12 +128,14 @@ def flop_of_frame(model: LatentWorldModel) -> int:
     time = attention + 2 * 2 * tokens * t.window * d
     blocks = t.layers * (2 * d**2 + space + mlp) + num_temporal(config) * time
     ends = 2 * cells * d * ((1 + config.dynamics.num_past) * channels + 2 * channels)
-    condition = 2 * (action * d + d**2) + 2 * (2 * 64 * d + d**2)
-    read = config.heads.cell_width
-    heads = 2 * config.heads.width * (config.dynamics.registers * d + cells * read + sum(model.heads.sizes.values()))
-    heads += 2 * cells * d * read
+    condition = 2 * (action * d + d**2) + 2 * (2 * 64 * d + d**2) + 2 * (config.belief.size * d + d**2)
+    b = config.belief
+    told = (3 if model.max_actors else 1) * b.told_width
+    belief = 2 * (action * b.told_width + 3 * b.size * (told + b.size))
+    heads = 2 * config.heads.width * (b.size + sum(model.heads.sizes.values()))
+    heads += 2 * config.heads.doubt_width * (model.heads.num_features + 1)
     decoder = 0 if config.codec.kind == "pixels" else cells * per_cell * _decoder_flop_per_cell(config.codec)
-    return config.sample_steps * (blocks + ends + condition) + heads + decoder
+    return config.sample_steps * (blocks + ends + condition) + belief + heads + decoder
 
 
 def _decoder_flop_per_cell(config: CodecConfig) -> int:

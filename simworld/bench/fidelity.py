@@ -92,9 +92,9 @@ def _models(
             folders["reference"] = out / "reference/model"
     else:
         for name, kind in (("simworld", config.model), ("reference", "unet")):
-            # the heads' own phase changes no frame
-            heads = dataclasses.replace(config.heads, steps=0)
-            recipe = dataclasses.replace(config, model=kind, budget_min=budget_min, heads=heads)
+            # what expects the error changes no frame
+            trust = dataclasses.replace(config.trust, steps=0)
+            recipe = dataclasses.replace(config, model=kind, budget_min=budget_min, trust=trust)
             folders[name] = train(recipe, data=data, out=out / name, report=report)
     return {name: load_world_model(folder, dtype=torch.bfloat16) for name, folder in folders.items()}
 

@@ -88,7 +88,7 @@ def train_curve(
 def _fresh(shared: LatentWorldModel, transformer: TransformerConfig, seed: int) -> LatentWorldModel:
     """An untrained model of another size around the codec of `shared`; it learns nothing but frames."""
     dynamics = dataclasses.replace(shared.config.dynamics, transformer=transformer, max_actors=0)
-    config = dataclasses.replace(shared.config, dynamics=dynamics, outcome_weight=0.0)
+    config = dataclasses.replace(shared.config, dynamics=dynamics)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LatentWorldModel(config, shared.spec)
@@ -146,12 +146,13 @@ def heldout_error(phase: DynamicsPhase, config: CurveConfig) -> float:
     """Mean squared error of frames predicted from noise alone, on fixed windows of the phase's data."""
     model, total, batches = phase.model, 0.0, max(1, config.heldout_windows // config.phase.batch)
     for step in range(batches):
-        latents, actions = phase.window(step)[:2]
+        latents, actions, seen, *_ = phase.window(step)
         noise = draw_noise({c: z[:, 1:] for c, z in latents.items()}, stream(0, step, phase.sampler, phase.run.device))
         past, level = past_frames(latents, model.config.dynamics.num_past), torch.zeros(actions.shape[:2])
         with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
             encoded = encode_actions(actions, model.spec.action)
-            clean = model.dynamics(noise, past, encoded, level, level).clean
+            believed = model.belief.follow(seen, encoded)
+            clean = model.dynamics(noise, past, encoded, level, level, believed=believed).clean
         total += float(np.mean([float((clean[c] - z[:, 1:]).square().mean()) for c, z in latents.items()]))
     return total / batches
 

@@ -44,10 +44,10 @@ class DynamicsConfig:
 
 
 class Denoised(NamedTuple):
-    """clean: {camera: (b, t, c, h, w)}; features (b, t, (r + l) * width), of r registers and l cells, for the heads."""
+    """clean: {camera: (b, t, c, h, w)}; registers (b, t, r * width), what was noted beside the picture."""
 
     clean: Latents
-    features: Tensor
+    registers: Tensor
     cache: tuple[KeysValues, ...]
 
 
@@ -75,7 +75,7 @@ def past_frames(latents: Latents, num_past: int) -> Latents:
 class Dynamics(nn.Module):
     """Predicts the clean latents of each frame; `grids` gives every camera's (h, w) in cells of `cell_px` pixels.
 
-    On cameras with a mount the actors are painted as well.
+    On cameras with a mount the actors are painted as well. `believed`: size of the belief that frames are drawn by.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Dynamics(nn.Module):
         action_size: int,
         mounts: dict[str, Mount] | None = None,
         cell_px: int = 8,
+        believed: int = 0,
     ) -> None:
         super().__init__()
         d = config.transformer.width
@@ -102,6 +103,7 @@ class Dynamics(nn.Module):
         self.actors = ActorTokens(d) if config.max_actors else None
         seen_by = (mounts or {}) if config.max_actors else {}
         self.painted = paintings(seen_by, grids, patch=p, cell_px=cell_px, width=d)
+        self.belief = nn.Sequential(nn.Linear(believed, d), nn.SiLU(), nn.Linear(d, d)) if believed else None
         self.transformer = SpaceTimeTransformer(config.transformer)
         self.final_norm = nn.LayerNorm(d)
         self.head = nn.Linear(d, 2 * channels * p * p)
@@ -124,11 +126,13 @@ class Dynamics(nn.Module):
         cache: tuple[KeysValues, ...] | None = None,
         age: Tensor | None = None,
         actors: Tensor | None = None,
+        believed: Tensor | None = None,
     ) -> Denoised:
         """noisy {camera: (b, t, c, h, w)}, past {camera: (b, t, n c, h, w)}, actions (b, t, a).
 
         level (b, t): 0 is pure noise, 1 is clean; history_level (b, t): noise on the past frames.
         actors (b, t, n, 9) of the frames to denoise, NaN where absent; without any, None is the same and faster.
+        believed (b, t, s): the belief of each frame.
         """
         p = self.config.patch
         tokens = [
@@ -149,13 +153,15 @@ class Dynamics(nn.Module):
         x = torch.cat(tokens, dim=2)
         levels = embed_level(torch.stack([level, history_level], dim=-1), 64).flatten(-2)
         condition = self.level(levels.to(actions.dtype)) + self.action(actions)
+        if self.belief is not None and believed is not None:
+            condition = condition + self.belief(believed.to(actions.dtype))
         guests = None
         if actors is not None and self.actors is not None:
             guests = self.actors(actors).to(x.dtype), hide_absent(actors, num_tokens=x.shape[2])
         x, cache = self.transformer(x, condition.to(x.dtype), cache, age, guests)
         out = self.head(self.final_norm(x[:, :, : -self.config.registers]))
-        features = rearrange(x.roll(self.config.registers, dims=2), "b t l d -> b t (l d)")
-        return Denoised(self._unpack(out, past), features, cache)
+        registers = x[:, :, -self.config.registers :].flatten(2)
+        return Denoised(self._unpack(out, past), registers, cache)
 
     def _unpack(self, out: Tensor, past: Latents) -> Latents:
         """Tokens to {camera: latents}: a change, plus the last frame through a gate."""

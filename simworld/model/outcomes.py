@@ -23,13 +23,12 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 @dataclass(frozen=True)
 class HeadsConfig:
     """`horizon` steps are covered by the hazards (30 steps are 3 s at 10 Hz); `state`: whether the env's state
-    is estimated too, where training data has one; `cell_width` numbers of every cell of the picture are read beside
-    the registers."""
+    is estimated too, where training data has one; `doubt_width`: hidden width of what expects the error."""
 
     horizon: int = 30
     width: int = 256
     state: bool = True
-    cell_width: int = 32
+    doubt_width: int = 64
 
 
 class OutcomeTargets(NamedTuple):
@@ -81,7 +80,7 @@ class OutcomePrediction(NamedTuple):
 class OutcomeHeads(nn.Module):
     """One hidden layer over features (..., d), then a linear layer whose slices are the outcomes.
 
-    `cells` (n, width): the last n * width features are those of n cells, each of which is first read alike.
+    `noted` further features say nothing of outcomes, but how large an error to expect.
     """
 
     reward_mean: Tensor
@@ -99,22 +98,22 @@ class OutcomeHeads(nn.Module):
         specs: tuple[OutcomeSpec, ...],
         *,
         features: int,
-        cells: tuple[int, int] = (0, 0),
+        noted: int = 0,
         num_state: int = 0,
     ) -> None:
         super().__init__()
         self.config, self.specs = config, specs
         num_state = num_state if config.state else 0
-        own = {"reward": 1, "terminated": 1, "error": 1}
-        taken = [s.name for s in specs if s.name in (*own, "state")]
+        own = {"reward": 1, "terminated": 1}
+        taken = [s.name for s in specs if s.name in (*own, "error", "state")]
         if taken:
             raise ValueError(f"an outcome can not be named {taken[0]!r}: every model has a head of that name")
         self.sizes = own | {s.name: self._size(s) for s in specs} | {"state": num_state}
-        self.num_own, self.cells = features, cells
-        self.num_features = features + cells[0] * cells[1]
-        read = config.cell_width if cells[0] else 0
-        self.look = nn.Linear(cells[1], read) if read else None
-        self.hidden = nn.Linear(features + cells[0] * read, config.width)
+        self.num_known, self.num_features = features, features + noted
+        self.hidden = nn.Linear(features, config.width)
+        self.doubt = nn.Sequential(
+            nn.Linear(features + noted, config.doubt_width), nn.GELU(), nn.Linear(config.doubt_width, 1)
+        )
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
@@ -142,14 +141,14 @@ class OutcomeHeads(nn.Module):
         return dict(zip(self.sizes, out.split(list(self.sizes.values()), dim=-1), strict=True))
 
     def raw(self, features: Tensor) -> dict[str, Tensor]:
-        """Logits and standardised values, {name: (..., size)} in float32."""
-        features = features.to(self.hidden.weight.dtype)
-        own = features[..., : self.num_own]
-        own = F.rms_norm(own, own.shape[-1:])
-        if self.look is not None:
-            cells = features[..., self.num_own :].unflatten(-1, self.cells)
-            own = torch.cat([own, self.look(F.rms_norm(cells, cells.shape[-1:])).flatten(-2)], dim=-1)
-        return self._split(self.out(F.gelu(self.hidden(own), approximate="tanh")).float())
+        """Logits and standardised values, {name: (..., size)} in float32, of features (..., d) or (..., d + noted)."""
+        known = _normed(features[..., : self.num_known].to(self.hidden.weight.dtype))
+        return self._split(self.out(F.gelu(self.hidden(known), approximate="tanh")).float())
+
+    def expected_error(self, features: Tensor) -> Tensor:
+        """Logarithm (...) of the error to expect of the frame and the state, of features (..., d + noted)."""
+        parts = features.to(self.hidden.weight.dtype).tensor_split([self.num_known], dim=-1)
+        return self.doubt(torch.cat([_normed(x) for x in parts], dim=-1))[..., 0].float()
 
     def forward(self, features: Tensor) -> OutcomePrediction:
         raw = self.raw(features)
@@ -160,7 +159,7 @@ class OutcomeHeads(nn.Module):
             hazard={s.name: self._calibrated(raw[s.name], i) for i, s in enumerate(kinds["event"])},
             scalars={s.name: raw[s.name].sort(dim=-1).values * s.scale for s in kinds["scalar"]},
             categories={s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]},
-            trust=1 - torch.searchsorted(self.usual_error, raw["error"][..., 0].contiguous()) / len(self.usual_error),
+            trust=1 - torch.searchsorted(self.usual_error, self.expected_error(features)) / len(self.usual_error),
             state=raw["state"] * self.state_std + self.state_mean if self.sizes["state"] else raw["state"],
         )
 
@@ -178,30 +177,35 @@ class OutcomeHeads(nn.Module):
     @torch.no_grad()
     def calibrate_trust(self, features: Tensor) -> None:
         """Remember the spread of expected errors over features (..., d) of ordinary steps."""
-        expected = self.raw(features)["error"].flatten()
+        expected = self.expected_error(features).flatten()
         self.usual_error.copy_(torch.quantile(expected, torch.linspace(0, 1, 101, device=expected.device)))
 
-    def loss(self, features: Tensor, targets: OutcomeTargets, log_error: Tensor) -> dict[str, Tensor]:
-        """One mean loss per head, over all steps: those without a target count as zero, so that the mean over
-        ranks of a shared batch is the mean over the batch.
+    def doubt_loss(self, features: Tensor, targets: OutcomeTargets, log_error: Tensor) -> Tensor:
+        """How wrong the expected error is (Yoo and Kweon 2019, "Learning Loss for Active Learning").
 
-        log_error (b, t): log of the squared error of the model's own frame. One head learns to expect it, with that
-        of the estimated state added where there is one (Yoo and Kweon 2019, "Learning Loss for Active Learning").
+        log_error (b, t): log of the squared error of the model's own frame, to which that of the estimated state is
+        added where there is one.
         """
-        raw = self.raw(features)
-        reward = (targets.reward - self.reward_mean) / self.reward_std
         if self.sizes["state"]:
-            state = (targets.state - self.state_mean) / self.state_std
-            off = (raw["state"].detach() - state).square().mean(-1)
+            off = (self.raw(features)["state"].detach() - self.standard_state(targets.state)).square().mean(-1)
             log_error = log_error + off.clamp(min=1e-6).log()
-        losses = {
-            "reward": F.smooth_l1_loss(raw["reward"][..., 0], reward),
-            "terminated": F.binary_cross_entropy_with_logits(raw["terminated"][..., 0], targets.terminated.float()),
-            # expecting the error must not change what is expected: this head alone learns from it
-            "error": F.smooth_l1_loss(self.raw(features.detach())["error"][..., 0], log_error),
-        }
+        return F.smooth_l1_loss(self.expected_error(features), log_error)
+
+    def loss(self, features: Tensor, targets: OutcomeTargets) -> dict[str, Tensor]:
+        """One mean loss per head, over all steps: those without a target, or beyond the record, count as zero, so
+        that the mean over ranks of a shared batch is the mean over the batch."""
+        raw = self.raw(features)
+        recorded = targets.steps_left >= 0
+        reward = F.smooth_l1_loss(
+            raw["reward"][..., 0], (targets.reward - self.reward_mean) / self.reward_std, reduction="none"
+        )
+        ends = F.binary_cross_entropy_with_logits(
+            raw["terminated"][..., 0], targets.terminated.float(), reduction="none"
+        )
+        losses = {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
         if self.sizes["state"]:
-            losses["state"] = F.smooth_l1_loss(raw["state"], state)
+            off = F.smooth_l1_loss(raw["state"], self.standard_state(targets.state), reduction="none", beta=0.5)
+            losses["state"] = (off.mean(-1) * recorded).mean()
         for spec in self.specs:
             if spec.kind == "event":
                 losses[spec.name] = self._hazard_loss(
@@ -213,11 +217,15 @@ class OutcomeHeads(nn.Module):
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses
 
+    def standard_state(self, state: Tensor) -> Tensor:
+        """The env's state (..., s) in units of its spread in the training data."""
+        return (state - self.state_mean) / self.state_std
+
     def _value(self, spec: OutcomeSpec, targets: OutcomeTargets) -> Tensor:
         """The outcome's value (b, t), NaN where it has none within the horizon."""
         if spec.given is None:
             return targets.outcomes[spec.name]
-        soon = targets.steps_to_event[spec.given] < self.config.horizon
+        soon = (targets.steps_to_event[spec.given] < self.config.horizon) & (targets.steps_left >= 0)
         return torch.where(soon, targets.value_at_event[spec.name], torch.nan)
 
     def _hazard_loss(self, logits: Tensor, steps_to_event: Tensor, steps_left: Tensor) -> Tensor:
@@ -242,3 +250,8 @@ class OutcomeHeads(nn.Module):
         target = torch.where(known, value, 0.0).long()
         each = F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
         return (each * known).mean()
+
+
+def _normed(x: Tensor) -> Tensor:
+    """Each vector (..., d) at unit size."""
+    return F.rms_norm(x, x.shape[-1:]) if x.shape[-1] else x

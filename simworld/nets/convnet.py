@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ class ConvNetConfig:
     width: int = 64
     hidden: int = 64
     grid: int = 4  # the last map is pooled to grid x grid cells, whatever the image size, and keeps places apart
+    norm: Literal["batch", "group"] = "batch"  # over a batch, or over each sample alone
 
     def __post_init__(self) -> None:
         if min(self.frames, self.outputs, self.hidden, self.grid) < 1 or self.width < 2:
@@ -42,7 +44,9 @@ class ConvNet(nn.Module):
         # Channels in and out, stride; the first keeps the resolution, where far and small things still show.
         sizes = ((w, w, 1), (w, w, 2), (w, w, 1), (w, w // 2, 2))
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=s, padding=1) for a, b, s in sizes)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b, _ in sizes)
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(b) if config.norm == "batch" else nn.GroupNorm(1, b) for _, b, _ in sizes
+        )
         self.hidden = nn.Linear(w // 2 * config.grid**2, config.hidden)
         self.out = nn.Linear(config.hidden, config.outputs)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
@@ -67,7 +71,8 @@ class ConvNet(nn.Module):
         grey = frames_bkhwc.bfloat16()
         newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=PATCH, q=PATCH)
         device = frames_bkhwc.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.newest.weight.dtype
+        low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if low else self.newest.weight.dtype
         x = self.newest(newest.to(dtype))
         if self.changes is None:
             return x

@@ -119,9 +119,18 @@ def test_values_given_an_event_are_learned_within_the_horizon_only(heads: Outcom
 
 def test_loss_names_every_outcome_and_is_finite(heads: OutcomeHeads) -> None:
     targets = targets_of(torch.full((2, 3), NEVER), torch.zeros(2, 3, dtype=torch.int64))
-    losses = heads.loss(torch.randn(2, 3, 8), targets, torch.zeros(2, 3))
-    assert set(losses) == {"reward", "terminated", "error", *(s.name for s in SPECS)}
+    losses = heads.loss(torch.randn(2, 3, 8), targets)
+    assert set(losses) == {"reward", "terminated", *(s.name for s in SPECS)}
     assert all(torch.isfinite(x) for x in losses.values())
+
+
+def test_steps_beyond_the_record_cost_nothing() -> None:
+    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, num_state=2)
+    beyond = torch.full((2, 3), -1)
+    targets = targets_of(
+        torch.zeros(2, 3, dtype=torch.int64), beyond, impulse=torch.ones(2, 3), state=torch.ones(2, 3, 2)
+    )
+    assert all(float(x.detach()) == 0 for x in heads.loss(torch.randn(2, 3, 8), targets).values())
 
 
 def test_prediction_is_ordered_scaled_and_normalised(heads: OutcomeHeads) -> None:
@@ -137,7 +146,7 @@ def test_prediction_is_ordered_scaled_and_normalised(heads: OutcomeHeads) -> Non
 def test_trust_is_the_rank_of_the_expected_error(heads: OutcomeHeads) -> None:
     features = torch.randn(2000, 8, generator=torch.Generator().manual_seed(1))
     heads.calibrate_trust(features)
-    trust, expected = heads(features).trust, heads.raw(features)["error"][:, 0]
+    trust, expected = heads(features).trust, heads.expected_error(features)
     rank = expected.argsort().argsort() / 2000
     torch.testing.assert_close(trust, 1 - rank, atol=0.02, rtol=0)
 
@@ -193,8 +202,20 @@ def test_state_is_learned_standardised_and_told_in_its_unit() -> None:
     told = heads(features).state
     assert told.shape == (1, 3, 2)
     never, left = torch.full((1, 3), NEVER), torch.zeros(1, 3, dtype=torch.int64)
-    losses = heads.loss(features, targets_of(never, left, state=told.detach()), torch.zeros(1, 3))
+    losses = heads.loss(features, targets_of(never, left, state=told.detach()))
     assert float(losses["state"].detach()) < 1e-10
+
+
+def test_the_expected_error_alone_learns_from_it_and_reads_what_is_noted() -> None:
+    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, noted=4, num_state=2)
+    features = torch.randn(1, 3, 12)
+    never, left = torch.full((1, 3), NEVER), torch.zeros(1, 3, dtype=torch.int64)
+    targets = targets_of(never, left, state=torch.zeros(1, 3, 2))
+    heads.doubt_loss(features, targets, torch.zeros(1, 3)).backward()
+    assert {n.split(".")[0] for n, p in heads.named_parameters() if p.grad is not None} == {"doubt"}
+    other = torch.cat([features[..., :8], torch.randn(1, 3, 4)], dim=-1)
+    assert not torch.equal(heads.expected_error(features), heads.expected_error(other))
+    assert torch.equal(heads(features).reward, heads(other).reward)
 
 
 def test_without_state_there_is_no_head_for_it(heads: OutcomeHeads) -> None:

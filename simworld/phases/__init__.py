@@ -1,0 +1,22 @@
+"""The phases of training: what each part of a model learns, from which windows, with which noise."""
+
+from __future__ import annotations
+
+from simworld.phases.belief import BeliefPhase
+from simworld.phases.codec import CodecPhase
+from simworld.phases.common import PhaseConfig, stream
+from simworld.phases.dynamics import DynamicsPhase
+from simworld.phases.encode import encode_all
+from simworld.phases.reference import ReferencePhase
+from simworld.phases.trust import TrustPhase
+
+__all__ = [
+    "BeliefPhase",
+    "CodecPhase",
+    "DynamicsPhase",
+    "PhaseConfig",
+    "ReferencePhase",
+    "TrustPhase",
+    "encode_all",
+    "stream",
+]

@@ -1,0 +1,51 @@
+"""What phases share: how long they last, which windows they draw, with which noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from simworld.data.cache import FrameCache
+from simworld.data.windows import WindowSampler
+from simworld.fit import Run
+from simworld.model.noise import NoiseStream
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """`batch` windows (frames for the codec) over all ranks, each `window` steps long.
+
+    Once the share `unroll_from` is done, the dynamics learns from a past of its own: up to `max_unroll` passes over the
+    window in turn, and every `rolled_every`-th step (0: never) one that it imagined step by step.
+    """
+
+    steps: int
+    batch: int
+    window: int = 16
+    event_fraction: float = 0.25
+    max_unroll: int = 1
+    unroll_from: float = 0.5
+    rolled_every: int = 0
+
+
+def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int, run: Run) -> WindowSampler:
+    """This rank's share of every batch; ValueError where the batch can not be shared evenly."""
+    if config.batch % run.world:
+        raise ValueError(f"a batch of {config.batch} can not be shared by {run.world} processes; use a multiple")
+    return WindowSampler(
+        cache,
+        steps=steps,
+        batch=config.batch // run.world,
+        seed=seed,
+        event_fraction=config.event_fraction,
+        rank=run.rank,
+        world=run.world,
+    )
+
+
+def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -> NoiseStream:
+    """Noise of this rank's part of a batch: a function of (seed, step, place in the whole batch)."""
+    first = sampler.rank * sampler.batch
+    place = torch.arange(first, first + sampler.batch, device=device) + 1_000_003 * seed
+    return NoiseStream(place, torch.full_like(place, step))

@@ -1,0 +1,59 @@
+"""The last phase: how far an imagined step is to be trusted, and how often its events happen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simworld.calibrate import calibrate_events
+from simworld.closed_loop import ClosedLoop, Samples
+from simworld.data.cache import FrameCache
+from simworld.fit import Run
+from simworld.latent_world_model import LatentWorldModel
+from simworld.optim import OptimConfig
+from simworld.phases.common import PhaseConfig
+
+
+class TrustPhase:
+    """What expects the error of a frame, at the end, on what the finished model imagines from many windows."""
+
+    name = "trust"
+    parts: tuple[str, ...] = ("heads.doubt",)
+
+    def __init__(
+        self,
+        model: LatentWorldModel,
+        cache: FrameCache,
+        latents: dict[str, NDArray[np.float16]],
+        config: PhaseConfig,
+        optim: OptimConfig,
+        seed: int,
+        run: Run,
+        num_windows: int,
+    ) -> None:
+        self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
+        self.seed, self.run, self.num_windows = seed, run, num_windows
+        dtype = run.autocast or torch.float32
+        self.imagined = ClosedLoop(model, cache, latents, seed=seed + 1, dtype=dtype, device=run.device)
+        self._samples: Samples | None = None
+
+    @property
+    def samples(self) -> Samples:
+        """The same ones on every rank, imagined when they are first asked for."""
+        self._samples = self._samples or self.imagined.samples(self.num_windows)
+        return self._samples
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        seen = self.samples
+        total = self.config.batch * self.config.window
+        picks = np.random.default_rng([self.seed, step]).integers(0, len(seen.features), total)
+        pick = torch.from_numpy(picks[self.run.rank :: self.run.world]).to(seen.features.device)
+        targets = seen.targets.map(lambda x: x[pick])
+        return {"loss": self.model.heads.doubt_loss(seen.features[pick], targets, seen.log_error[pick])}
+
+    def finish(self) -> None:
+        """Calibrate trust and the hazards of events on windows of the training data."""
+        self.model.heads.calibrate_trust(self.samples.features)
+        calibrate_events(self.model, self.cache, seed=self.seed, device=self.run.device, autocast=self.run.autocast)
