@@ -42,10 +42,6 @@ class OutcomeTargets(NamedTuple):
     value_at_event: dict[str, Tensor]
     state: Tensor  # (b, t, s), after the step
 
-    def steps(self, part: slice) -> OutcomeTargets:
-        """Only some steps of every window."""
-        return self.map(lambda x: x[:, part])
-
     def map(self, change: Callable[..., Tensor], *others: OutcomeTargets) -> OutcomeTargets:
         """`change` applied to every tensor, and to its twins in `others`."""
 
