@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
 from simworld.config import from_json, to_json
 from simworld.data.files import read_json, write_bytes, write_json
 from simworld.episode import EpisodeSpec
@@ -25,6 +26,7 @@ from simworld.world_model import WorldModel
 FORMAT = "simworld-world-model"
 VERSION = 1
 MODELS: dict[str, tuple[type, type]] = {
+    "canvas": (CanvasWorldConfig, CanvasWorldModel),
     "latent": (LatentConfig, LatentWorldModel),
     "unet": (ReferenceWorldConfig, ReferenceWorldModel),
 }

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from simworld.believing import BelievingWorldModel
 from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
 from simworld.futures import Futures
-from simworld.latent_world_model import LatentWorldModel
 from simworld.model.outcomes import OutcomeTargets
+from simworld.model.pixels import to_model
 
 TOLD_EVERY = 4  # one batch in so many is told of the actors
 
 
 @dataclass(frozen=True)
 class Samples:
-    """m imagined steps: features (m, d), log of the imagined latents' squared error (m,), and the truth."""
+    """m imagined steps: features (m, d), log of the imagined frames' squared error (m,), and the truth."""
 
     features: Tensor
     log_error: Tensor
@@ -36,9 +36,8 @@ class ClosedLoop:
 
     def __init__(
         self,
-        model: LatentWorldModel,
+        model: BelievingWorldModel[Any],
         cache: FrameCache,
-        latents: dict[str, NDArray[np.float16]],
         *,
         context: int = 8,
         batch: int = 32,
@@ -46,8 +45,9 @@ class ClosedLoop:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False).to_dtype(dtype)
-        self.cache, self.latents, self.context, self.horizon = cache, latents, context, model.heads.config.horizon
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model.to_dtype(dtype)
+        self.cache, self.context, self.horizon = cache, context, model.heads.config.horizon
         self.device, self.seed = device, seed
         self.sampler = WindowSampler(cache, steps=context, batch=batch, seed=seed, event_fraction=0.5)
 
@@ -65,27 +65,22 @@ class ClosedLoop:
         rows, k, h = self.sampler.rows(number), self.context, self.horizon
         future = Futures.of(self.cache, rows, k + h)
         valid = torch.from_numpy(future.valid[:, k:]).to(self.device)
-        z = {c: torch.from_numpy(x[future.frames]).to(self.device).float() for c, x in self.latents.items()}
         actions = future.actions(self.cache).to(self.device)
         told = number % TOLD_EVERY == TOLD_EVERY - 1 and self.model.max_actors > 0
         actors = future.actors(self.cache).to(self.device) if told else None
-        given = {
-            c: torch.from_numpy(x[future.frames[:, : k + 1]]).to(self.device) for c, x in self.cache.frames.items()
-        }
-        state = self.model.begin(
-            {c: x[:, : k + 1] for c, x in z.items()},
-            self.model.belief.see_all(given),
+        real = {c: torch.from_numpy(x[future.frames]).to(self.device) for c, x in self.cache.frames.items()}
+        state = self.model.start(
+            {c: x[:, : k + 1] for c, x in real.items()},
             actions[:, :k],
             seed=torch.from_numpy(rows).to(self.device) + 1_000_003 * self.seed,
             actors=None if actors is None else actors[:, :k],
         )
         features, errors = [], []
         for t in range(k, k + h):
-            state, newest, seen = self.model.advance(state, actions[:, t], None if actors is None else actors[:, t])
+            state, frames, seen = self.model.watch(state, actions[:, t], None if actors is None else actors[:, t])
             features.append(seen)
-            errors.append(
-                torch.stack([(newest[c] - x[:, t + 1]).square().mean((1, 2, 3)) for c, x in z.items()]).mean(0)
-            )
+            off = [(to_model(frames[c]) - to_model(x[:, t + 1])).square().mean((1, 2, 3)) for c, x in real.items()]
+            errors.append(torch.stack(off).mean(0))
         targets = future.targets(self.cache).map(lambda x: x[:, k:].to(self.device)[valid])
         return Samples(
             torch.stack(features, dim=1)[valid], torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(), targets

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,17 @@ from torch import Tensor, nn
 
 from simworld.checkpoint import load_training_state, save_training_state
 from simworld.optim import Average, OptimConfig, build_optimizers, rate
-from simworld.sharding import Sharding, average_gradients, divided, mean_over_ranks, part_of, recomputed, whole
+from simworld.sharding import (
+    Sharding,
+    average_gradients,
+    divided,
+    mean_over_ranks,
+    of_all_ranks,
+    part_of,
+    recomputed,
+    share_of_rank,
+    whole,
+)
 
 
 class Phase(Protocol):
@@ -34,6 +44,15 @@ class Phase(Protocol):
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         """Losses by name, the one to minimise under "loss"."""
         ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A phase whose loss also depends on what its last step left behind: tensors of one row a sample of this rank."""
+
+    def memory(self) -> dict[str, Tensor]: ...
+
+    def remember(self, memory: dict[str, Tensor]) -> None: ...
 
 
 @dataclass
@@ -196,6 +215,8 @@ class _Fitting:
             full = whole(tensor)
             if self.run.rank == 0:
                 gathered[name] = full.detach().cpu()
+        if isinstance(self.phase, Remembering):
+            gathered |= {f"memory/{name}": of_all_ranks(x).cpu() for name, x in self.phase.memory().items()}
         if self.run.rank == 0:
             save_training_state(self.path, gathered, {"step": self.num_steps, "cpu_s": self.cpu_s})
 
@@ -221,6 +242,9 @@ class _Fitting:
                     entry = state.setdefault(int(rest[1]), {})
                     entry[rest[2]] = part_of(value, of[int(rest[1])]) if value.ndim else value
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        if isinstance(self.phase, Remembering):
+            memory = {n.removeprefix("memory/"): x for n, x in tensors.items() if n.startswith("memory/")}
+            self.phase.remember({n: share_of_rank(x, self.run.rank, self.run.world) for n, x in memory.items()})
         self.num_steps, self.cpu_s = int(meta["step"]), float(meta["cpu_s"])
 
     @torch.no_grad()

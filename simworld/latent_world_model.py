@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from simworld.believing import BelievingWorldModel
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.belief import Belief, BeliefConfig
@@ -23,7 +24,6 @@ from simworld.model.dynamics import (
     corrupt,
     draw_levels,
     draw_noise,
-    drop_actors,
     noised,
     past_frames,
 )
@@ -32,7 +32,7 @@ from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import Reader
 from simworld.nets.transformer import KeysValues
-from simworld.world_model import Prediction, WorldModel, lay_out_channels_last, put_streams
+from simworld.world_model import lay_out_channels_last, put_streams
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class LatentState:
         return replace(self, seed=seed)
 
 
-class LatentWorldModel(WorldModel[LatentState]):
+class LatentWorldModel(BelievingWorldModel[LatentState]):
     """A codec, a belief and its outcome heads, and dynamics that draw the codec's latents by the belief."""
 
     def __init__(self, config: LatentConfig, spec: EpisodeSpec) -> None:
         super().__init__()
-        self.config, self.spec = config, spec
+        self.config, self.spec, self.actor_drop = config, spec, config.dynamics.actor_drop
         self.codec = build_codec(config.codec)
         scale = self.codec.scale
         for camera, (h, w) in spec.cameras.items():
@@ -123,11 +123,6 @@ class LatentWorldModel(WorldModel[LatentState]):
     @property
     def dtype(self) -> torch.dtype:
         return self.dynamics.embed.weight.dtype
-
-    @property
-    def outcome_parts(self) -> tuple[str, ...]:
-        """The parts that learn what actions cause, not how it looks."""
-        return ("belief", "heads.hidden", "heads.out")
 
     def encode(self, frames: dict[str, Tensor]) -> Latents:
         """{camera: uint8 (b, t, h, w, 3)} to latents float32 {camera: (b, t, c, h, w)}."""
@@ -240,12 +235,6 @@ class LatentWorldModel(WorldModel[LatentState]):
         shown = self.reader.shown(out.clean, self.heads.standard_state(state))
         return {"loss": frame + self.config.shown_weight * shown, "frame": frame, "shown": shown}
 
-    def some_actors(self, actors: Tensor | None, noise: NoiseStream) -> Tensor | None:
-        """Recorded actors (b, t, n, 9) as training tells them: those of a share of the windows only."""
-        if actors is None or not actors.shape[2] or not self.max_actors:
-            return None
-        return drop_actors(actors[:, :, : self.max_actors], self.config.dynamics.actor_drop, noise)
-
     @torch.no_grad()
     def start(
         self, frames: dict[str, Tensor], actions: Tensor, *, seed: Tensor, actors: Tensor | None = None
@@ -254,9 +243,11 @@ class LatentWorldModel(WorldModel[LatentState]):
         return self.begin(self.encode(frames), self.belief.see_all(frames), actions, seed=seed, actors=actors)
 
     @torch.no_grad()
-    def step(self, state: LatentState, action: Tensor, actors: Tensor | None = None) -> tuple[LatentState, Prediction]:
+    def watch(
+        self, state: LatentState, action: Tensor, actors: Tensor | None = None
+    ) -> tuple[LatentState, dict[str, Tensor], Tensor]:
         state, newest, features = self.advance(state, action, actors)
-        return state, Prediction(self.decode(newest), self.heads(features))
+        return state, self.decode(newest), features
 
     @torch.no_grad()
     def begin(
@@ -282,7 +273,7 @@ class LatentWorldModel(WorldModel[LatentState]):
     def advance(
         self, state: LatentState, action: Tensor, actors: Tensor | None = None
     ) -> tuple[LatentState, Latents, Tensor]:
-        """`step` without its readings: the new state, the next frame's latents {camera: (b, c, h, w)} and the
+        """`watch` without decoding: the new state, the next frame's latents {camera: (b, c, h, w)} and the
         features (b, d) that the outcome heads read: the belief and the registers."""
         actors = self.check_actors(actors, (len(action),))
         told = None if actors is None else actors[:, None]

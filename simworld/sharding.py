@@ -93,6 +93,20 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
     return everywhere.redistribute(placements=like.placements)
 
 
+def of_all_ranks(rows: Tensor) -> Tensor:
+    """The rows (b, ...) of all ranks, in their order; every rank must call this."""
+    if not dist.is_initialized():
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+def share_of_rank(rows: Tensor, rank: int, world: int) -> Tensor:
+    """This rank's part of the rows of all."""
+    return rows.chunk(world)[rank]
+
+
 def average_gradients(parameters: Sequence[Tensor], world: int) -> None:
     """Mean of every gradient over all ranks, in one message; those of split parameters are averaged already."""
     if world == 1 or isinstance(parameters[0], DTensor):

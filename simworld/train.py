@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
+from simworld.believing import BelievingWorldModel
+from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
 from simworld.checkpoint import build_world_model, load_weights, save_world_model
 from simworld.config import to_json
 from simworld.data.cache import FrameCache
@@ -26,6 +28,7 @@ from simworld.model.codec import ConvCodec
 from simworld.optim import OptimConfig
 from simworld.phases import (
     BeliefPhase,
+    CanvasPhase,
     CodecPhase,
     DynamicsPhase,
     PhaseConfig,
@@ -39,25 +42,29 @@ from simworld.start_films import StartFilms
 from simworld.world_model import WorldModel
 
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
-# the parts of a recipe that only one of the models reads
-LATENT_PHASES = {f"{phase}{of}" for phase in ("codec", "belief", "dynamics", "trust") for of in ("", "_optim")}
-FOR_LATENT = LATENT_PHASES | {"latent", "codec_share", "belief_share", "trust_windows"}
-FOR_REFERENCE = {"unet", "reference", "reference_optim"}
+# the parts of a recipe that not every model reads
+BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows"}
+READ_BY = {
+    "canvas": BELIEVING | {"canvas", "paint", "paint_optim"},
+    "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
+    "unet": {"unet", "reference", "reference_optim"},
+}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """All of a training run but its data.
 
-    `budget_min` gives processor minutes instead of steps, of which `codec_share` goes to the codec and `belief_share`
-    to the belief and the outcome heads; what expects the error learns after them, from `trust_windows` windows. `init`
-    is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out. The reference keeps the
-    published AdamW, at a larger rate and in smaller batches than published, as far as a CPU affords. `sharding` fsdp
-    splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps no activations inside
-    a transformer's block and computes them again.
+    `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
+    heads, and `codec_share` to the codec that model=latent has; what expects the error learns after them, from
+    `trust_windows` windows. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
+    The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
+    affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
+    no activations inside a block and computes them again.
     """
 
-    model: Literal["latent", "unet"] = "latent"
+    model: Literal["canvas", "latent", "unet"] = "canvas"
+    canvas: CanvasWorldConfig = field(default_factory=CanvasWorldConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
     unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
     codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
@@ -68,6 +75,8 @@ class TrainConfig:
     )
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
+    paint: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=64, window=30, unroll_from=0.35))
+    paint_optim: OptimConfig = field(default_factory=lambda: OptimConfig(cooldown=0.4, ema=0.997))
     trust: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=64))
     trust_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))
     trust_windows: int = 480
@@ -137,8 +146,8 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
     if config.init is not None:
         _go_on(model, config.init, run.report)
     model.to(run.device)
-    if isinstance(model, LatentWorldModel):
-        cpu_s = _train_latent(model, config, cache, run)
+    if isinstance(model, BelievingWorldModel):
+        cpu_s = _train_believing(model, config, cache, run)
     else:
         assert isinstance(model, ReferenceWorldModel)
         cpu_s = _train_reference(model, config, cache, run)
@@ -159,11 +168,14 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
     return folder
 
 
-def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCache, run: Run) -> dict[str, float]:
-    """Codec, then latents of all frames, then dynamics; returns processor seconds by phase."""
+def _train_believing(
+    model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache, run: Run
+) -> dict[str, float]:
+    """Belief, then what draws its frames (for `latent` a codec before and latents of all frames between), then trust;
+    returns processor seconds by phase."""
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
-    if isinstance(model.codec, ConvCodec) and config.init is None:
+    if isinstance(model, LatentWorldModel) and isinstance(model.codec, ConvCodec) and config.init is None:
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
@@ -171,14 +183,15 @@ def _train_latent(model: LatentWorldModel, config: TrainConfig, cache: FrameCach
         _measure_outcomes(model, cache)
         belief = BeliefPhase(model, cache, config.belief, config.belief_optim, config.seed, run)
         cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
-    latents, cpu_s["encode"] = _encoded(model, cache, run)
-    if config.dynamics.steps:
+    if isinstance(model, CanvasWorldModel) and config.paint.steps:
+        paint = CanvasPhase(model, cache, config.paint, config.paint_optim, config.seed, run)
+        cpu_s["paint"] = fit(paint, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
+    if isinstance(model, LatentWorldModel) and config.dynamics.steps:
+        latents, cpu_s["encode"] = _encoded(model, cache, run)
         dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
         cpu_s["dynamics"] = fit(dynamics, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
     if config.trust.steps:
-        trust = TrustPhase(
-            model, cache, latents, config.trust, config.trust_optim, config.seed, run, config.trust_windows
-        )
+        trust = TrustPhase(model, cache, config.trust, config.trust_optim, config.seed, run, config.trust_windows)
         cpu_s["trust"] = fit(trust, run)
         trust.finish()
     return cpu_s
@@ -194,10 +207,14 @@ def _encoded(model: LatentWorldModel, cache: FrameCache, run: Run) -> tuple[dict
     return latents, float(read_json(path)["cpu_s"])
 
 
-def _model_config(config: TrainConfig, cache: FrameCache) -> LatentConfig | ReferenceWorldConfig:
+def _model_config(config: TrainConfig, cache: FrameCache) -> CanvasWorldConfig | LatentConfig | ReferenceWorldConfig:
     """The asked model's config; where nobody was recorded, it can not be conditioned on actors."""
     if config.model == "unet":
         return config.unet
+    if config.model == "canvas":
+        canvas = config.canvas.canvas
+        num = min(canvas.max_actors, cache.actors.shape[1])
+        return replace(config.canvas, canvas=replace(canvas, max_actors=num))
     dynamics = config.latent.dynamics
     num = min(dynamics.max_actors, cache.actors.shape[1])
     return replace(config.latent, dynamics=replace(dynamics, max_actors=num))
@@ -229,7 +246,7 @@ def _train_reference(model: ReferenceWorldModel, config: TrainConfig, cache: Fra
     return {"reference": fit(phase, run, budget_s=None if config.budget_min is None else 60 * config.budget_min)}
 
 
-def _measure_outcomes(model: LatentWorldModel | ReferenceWorldModel, cache: FrameCache) -> None:
+def _measure_outcomes(model: BelievingWorldModel[Any] | ReferenceWorldModel, cache: FrameCache) -> None:
     """Reward's and state's mean and spread, the actors' scales, and how often each event ended the episode."""
     reward = torch.from_numpy(cache.reward[cache.steps_left >= 0])
     model.heads.reward_mean.copy_(reward.mean())
@@ -238,8 +255,9 @@ def _measure_outcomes(model: LatentWorldModel | ReferenceWorldModel, cache: Fram
         state = torch.tensor(cache.state).double()
         model.heads.state_mean.copy_(state.mean(0))
         model.heads.state_std.copy_(state.std(0).clamp(min=1e-3))
-    if isinstance(model, LatentWorldModel):
-        for told in (model.dynamics.actors, model.belief.actors):
+    if isinstance(model, BelievingWorldModel):
+        drawing = [model.dynamics.actors] if isinstance(model, LatentWorldModel) else []
+        for told in (*drawing, model.belief.actors):
             if told is not None:
                 told.measure(torch.tensor(cache.actors[::7]))
     events = [o.name for o in cache.spec.outcomes if o.kind == "event"]
@@ -263,7 +281,7 @@ def _claim(out: Path, config: TrainConfig, cache: FrameCache, run: Run) -> None:
     """Write the run's recipe into its folder, or check that the folder holds the same one."""
     # what may change between starts of one run without changing its result
     free = {"device", "save_every_s", "sharding", "recompute"}
-    free |= FOR_LATENT if config.model == "unet" else FOR_REFERENCE
+    free |= set().union(*READ_BY.values()) - READ_BY[config.model]
     recipe: dict[str, Any] = {k: v for k, v in to_json(config).items() if k not in free}
     recipe["data"] = hashlib.sha256(str(cache.path.name).encode()).hexdigest()[:16]
     recipe = json.loads(json.dumps(recipe))

@@ -19,6 +19,8 @@ from .tiny_world import SPEC, TRAIN, write_store
 from .two_ranks import on_two_ranks
 
 CODEC, HALF = 4, 3  # steps of the codec's phase, and half of those of the dynamics
+BELIEVED, PAINTED = 2, 3  # steps of the belief's phase, and half of those that paint
+PAINTING = dataclasses.replace(TRAIN, model="canvas")
 
 RANKS = """
 from tests.test_sharding import every_shared_run
@@ -39,6 +41,17 @@ def every_shared_run(folder: Path) -> None:
             train(config, data=folder / "store", out=folder / f"{kind}-to-one", report=quiet, stop_after=HALF)
         except Interrupted:
             dist.barrier()
+        train(
+            dataclasses.replace(PAINTING, sharding=kind),
+            data=folder / "store",
+            out=folder / f"{kind}-canvas-whole",
+            report=quiet,
+        )
+        try:
+            again = dataclasses.replace(PAINTING, sharding=kind)
+            train(again, data=folder / "store", out=folder / f"{kind}-canvas-to-one", report=quiet, stop_after=PAINTED)
+        except Interrupted:
+            dist.barrier()
     train(dataclasses.replace(UNET, sharding="fsdp"), data=folder / "square", out=folder / "fsdp-unet", report=quiet)
     dist.destroy_process_group()
 
@@ -50,6 +63,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_store(folder / "store")
     square = write_store(folder / "square", dataclasses.replace(SPEC, cameras={"front": (16, 16)}))
     train(TRAIN, data=folder / "store", out=folder / "one", report=quiet)
+    train(PAINTING, data=folder / "store", out=folder / "one-canvas", report=quiet)
+    with pytest.raises(Interrupted):
+        train(PAINTING, data=folder / "store", out=folder / "believed", report=quiet, stop_after=BELIEVED)
+    for kind in ("replicated", "fsdp"):
+        shutil.copytree(folder / "believed", folder / f"{kind}-canvas-to-one")
     train(UNET, data=square, out=folder / "one-unet", report=quiet)
     with pytest.raises(Interrupted):
         train(TRAIN, data=folder / "store", out=folder / "codec-done", report=quiet, stop_after=CODEC)
@@ -62,6 +80,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     on_two_ranks(RANKS.format(folder=str(folder)))
     for kind in ("replicated", "fsdp"):
         train(TRAIN, data=folder / "store", out=folder / f"{kind}-to-one", report=quiet)
+        train(PAINTING, data=folder / "store", out=folder / f"{kind}-canvas-to-one", report=quiet)
     return folder
 
 
@@ -76,6 +95,14 @@ def test_two_ranks_reach_the_loss_and_weights_of_one(kind: str, how: str, runs: 
     one, two = runs / "one", runs / f"{kind}-{how}"
     for phase in ("belief", "dynamics"):
         compare(one, two, phase)
+
+
+@pytest.mark.parametrize("how", ["whole", "to-one"])
+@pytest.mark.parametrize("kind", ["replicated", "fsdp"])
+def test_two_ranks_paint_what_one_paints(kind: str, how: str, runs: Path) -> None:
+    """The films under way are shared among the ranks, and handed on where there are fewer."""
+    for phase in ("belief", "paint"):
+        compare(runs / "one-canvas", runs / f"{kind}-canvas-{how}", phase)
 
 
 def test_two_ranks_reach_the_reference_of_one(runs: Path) -> None:

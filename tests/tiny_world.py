@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
 from simworld.checkpoint import build_world_model, save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec
 from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.model.belief import BeliefConfig
+from simworld.model.canvas import CanvasConfig
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
 from simworld.model.outcomes import HeadsConfig
+from simworld.nets.painter import PainterConfig
 from simworld.nets.transformer import TransformerConfig
 from simworld.optim import OptimConfig
 from simworld.phases import PhaseConfig
@@ -42,8 +45,17 @@ PIXELS = LatentConfig(
     heads=HeadsConfig(horizon=4, width=8),
 )
 CONV = dataclasses.replace(PIXELS, codec=CodecConfig(channels=4, widths=(4, 4, 8)))
+CANVAS = CanvasWorldConfig(
+    canvas=CanvasConfig(painter=PainterConfig(widths=(8, 12), depths=(1, 1), condition=8), max_actors=2),
+    belief=PIXELS.belief,
+    heads=PIXELS.heads,
+)
 TRAIN = TrainConfig(
+    model="latent",
     latent=CONV,
+    canvas=CANVAS,
+    paint=PhaseConfig(steps=6, batch=4, window=4, unroll_from=0.2),
+    paint_optim=OptimConfig(warmup_steps=1),
     codec=PhaseConfig(steps=4, batch=4),
     dynamics=PhaseConfig(steps=6, batch=4, window=6, rolled_every=2),
     dynamics_optim=OptimConfig(warmup_steps=1),
@@ -112,6 +124,22 @@ def lively_model(config: LatentConfig = PIXELS, spec: EpisodeSpec = SPEC, seed: 
             torch.nn.init.normal_(block.condition.weight)  # so that an action shows
             if block.age_bias is not None:
                 torch.nn.init.normal_(block.age_bias.table)
+        raw = model.heads._split(model.heads.out.bias.detach())
+        for name in ("terminated", "collision", "offroad"):
+            raw[name].fill_(-30.0)
+    return model.eval().requires_grad_(False)
+
+
+def lively_canvas(config: CanvasWorldConfig = CANVAS, spec: EpisodeSpec = SPEC, seed: int = 0) -> CanvasWorldModel:
+    """The same of the canvas."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_world_model("canvas", config, spec)
+        assert isinstance(model, CanvasWorldModel)
+        torch.nn.init.normal_(model.canvas.painter.head.weight.detach(), std=0.1)
+        torch.nn.init.normal_(model.canvas.told.weight.detach(), std=0.5)
+        for block in model.canvas.painter.blocks:
+            torch.nn.init.normal_(block.second.weight.detach(), std=0.2)  # so that an action shows
         raw = model.heads._split(model.heads.out.bias.detach())
         for name in ("terminated", "collision", "offroad"):
             raw[name].fill_(-30.0)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from simworld.bench.films import PROBE_FRAMES, FidelityConfig, draw_films, imagine
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.data.cache import FrameCache
+from simworld.data.windows import Batch
 from simworld.latent_world_model import LatentWorldModel
 from simworld.metrics.probe import Probe
 from simworld.model.noise import NoiseStream
@@ -29,7 +31,9 @@ def shuffled_actions(model: WorldModel[Any], cache: FrameCache, config: Fidelity
     real = batch.frames[camera][:, k + 10].numpy().astype(np.float32)
     losses, pixels = [], []
     for given in (batch, shuffled):
-        if isinstance(model, LatentWorldModel):
+        if isinstance(model, CanvasWorldModel):
+            losses.append(_one_step_error(model, given))
+        elif isinstance(model, LatentWorldModel):
             noise = NoiseStream(torch.arange(len(given.actions)), torch.zeros(len(given.actions), dtype=torch.int64))
             latents = model.encode({c: f[:, :17] for c, f in given.frames.items()})
             shown = {c: f[:, :4] for c, f in given.frames.items()}
@@ -40,6 +44,22 @@ def shuffled_actions(model: WorldModel[Any], cache: FrameCache, config: Fidelity
         pixels.append(float(np.square(real - far[camera][:, -1]).mean()))
     out = {"action_shuffle_ratio_10": round(pixels[1] / pixels[0], 3)}
     return out | ({"action_shuffle_ratio": round(losses[1] / losses[0], 3)} if losses else {})
+
+
+def _one_step_error(model: CanvasWorldModel, batch: Batch) -> float:
+    """Mean squared error of frames 4 to 16, each drawn on recorded ones, by a belief that saw the first 4."""
+    frames, camera = {c: f[:, :17] for c, f in batch.frames.items()}, next(iter(batch.frames))
+    state = model.start(
+        {c: f[:, :4] for c, f in frames.items()}, batch.actions[:, :3], seed=torch.arange(len(batch.actions))
+    )
+    errors = []
+    for t in range(3, 16):
+        state, drawn, _ = model.watch(state, batch.actions[:, t])
+        errors.append(np.square(drawn[camera].numpy().astype(np.float32) - frames[camera][:, t + 1].numpy()).mean())
+        state = dataclasses.replace(
+            state, last={c: f[:, t + 1] for c, f in frames.items()}, before={c: f[:, t] for c, f in frames.items()}
+        )
+    return float(np.mean(errors))
 
 
 def steering(

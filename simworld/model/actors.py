@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simworld.model.noise import NoiseStream
 from simworld.scenario import ACTOR_CLASSES
 
 NUM_FIELDS = 9  # as ACTOR_FIELDS of simworld.episode
@@ -52,6 +53,11 @@ class ActorTokens(nn.Module):
 def present(actors: Tensor) -> Tensor:
     """Which rows (..., n) of actors (..., n, 9) hold one."""
     return torch.isfinite(actors).all(dim=-1)
+
+
+def drop_actors(actors: Tensor, share: float, noise: NoiseStream) -> Tensor:
+    """Take all actors away from a share of the windows (b, t, n, 9)."""
+    return torch.where(noise.uniform(1)[..., None, None] < share, torch.nan, actors)
 
 
 def hide_absent(actors: Tensor, num_tokens: int) -> Tensor:

@@ -201,11 +201,6 @@ def noised(clean: Latents, level: Tensor, noise: Latents) -> Latents:
     return {k: mix * z + (1 - mix) * noise[k] for k, z in clean.items()}
 
 
-def drop_actors(actors: Tensor, share: float, noise: NoiseStream) -> Tensor:
-    """Take all actors away from a share of the windows (b, t, n, 9)."""
-    return torch.where(noise.uniform(1)[..., None, None] < share, torch.nan, actors)
-
-
 def corrupt(latents: Latents, amount: Tensor, noise: NoiseStream) -> Latents:
     """Add noise of standard deviation `amount` (b,) to every frame of a window (b, t, c, h, w)."""
     drawn = draw_noise(latents, noise)

@@ -22,24 +22,10 @@ def boxes_of(actors: Tensor, mount: Mount, aspect: float) -> tuple[Tensor, Tenso
     """Where actors (..., n, 9) appear: boxes (..., n, 4) [left, top, right, bottom] in a picture from -1 to 1, and
     depths (..., n) in m of their nearest corner, NEAR_M at least. Those that do not appear have empty boxes.
 
-    `aspect` is the picture's width over its height. Heights are typical of the class.
+    `aspect` is the picture's width over its height.
     """
     there = present(actors)
-    rows = torch.where(there[..., None], actors.float(), 0.0)
-    kind, x, y, heading, length, width = (rows[..., i] for i in (0, 1, 2, 3, 6, 7))
-    tall = torch.tensor([BODIES[k].height_m for k in ACTOR_CLASSES], device=rows.device)
-    height = tall[kind.long().clamp(0, len(tall) - 1)]
-    ahead = torch.tensor([1.0, 1.0, -1.0, -1.0] * 2, device=rows.device)
-    aside = torch.tensor([1.0, -1.0] * 4, device=rows.device)
-    above = torch.tensor([0.0] * 4 + [1.0] * 4, device=rows.device)
-    along, across = ahead * length[..., None] / 2, aside * width[..., None] / 2
-    cos, sin = torch.cos(heading)[..., None], torch.sin(heading)[..., None]
-    right, up, deep = _seen_from(
-        mount,
-        x[..., None] + along * cos - across * sin,
-        y[..., None] + along * sin + across * cos,
-        above * height[..., None],
-    )
+    right, up, deep = seen_from(mount, *corners_of(torch.where(there[..., None], actors.float(), 0.0)))
     half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
     shown = deep.clamp(min=NEAR_M)
     u, v = right / (shown * half * aspect), -up / (shown * half)
@@ -48,7 +34,24 @@ def boxes_of(actors: Tensor, mount: Mount, aspect: float) -> tuple[Tensor, Tenso
     return torch.where(visible[..., None], box, 0.0), shown.amin(-1)
 
 
-def _seen_from(mount: Mount, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def corners_of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Corners x, y, z, each (..., n, 8), of actors (..., n, 9) without NaN; heights are typical of the class."""
+    kind, x, y, heading, length, width = (rows[..., i] for i in (0, 1, 2, 3, 6, 7))
+    tall = torch.tensor([BODIES[k].height_m for k in ACTOR_CLASSES], device=rows.device)
+    height = tall[kind.long().clamp(0, len(tall) - 1)]
+    ahead = torch.tensor([1.0, 1.0, -1.0, -1.0] * 2, device=rows.device)
+    aside = torch.tensor([1.0, -1.0] * 4, device=rows.device)
+    above = torch.tensor([0.0] * 4 + [1.0] * 4, device=rows.device)
+    along, across = ahead * length[..., None] / 2, aside * width[..., None] / 2
+    cos, sin = torch.cos(heading)[..., None], torch.sin(heading)[..., None]
+    return (
+        x[..., None] + along * cos - across * sin,
+        y[..., None] + along * sin + across * cos,
+        above * height[..., None],
+    )
+
+
+def seen_from(mount: Mount, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Points in the frame of the actors as (right, up, depth) in m of a camera."""
     cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
     rise, level = math.sin(mount.pitch_rad), math.cos(mount.pitch_rad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simworld.phases.belief import BeliefPhase
+from simworld.phases.canvas import CanvasPhase
 from simworld.phases.codec import CodecPhase
 from simworld.phases.common import PhaseConfig, stream
 from simworld.phases.dynamics import DynamicsPhase
@@ -12,6 +13,7 @@ from simworld.phases.trust import TrustPhase
 
 __all__ = [
     "BeliefPhase",
+    "CanvasPhase",
     "CodecPhase",
     "DynamicsPhase",
     "PhaseConfig",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from simworld.believing import BelievingWorldModel
 from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.futures import Futures, frames_ago
-from simworld.latent_world_model import LatentWorldModel
 from simworld.model.actions import encode_actions
 from simworld.model.noise import NoiseStream
 from simworld.optim import OptimConfig
@@ -26,7 +28,13 @@ class BeliefPhase:
     name = "belief"
 
     def __init__(
-        self, model: LatentWorldModel, cache: FrameCache, config: PhaseConfig, optim: OptimConfig, seed: int, run: Run
+        self,
+        model: BelievingWorldModel[Any],
+        cache: FrameCache,
+        config: PhaseConfig,
+        optim: OptimConfig,
+        seed: int,
+        run: Run,
     ) -> None:
         self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
         self.seed, self.run, self.parts = seed, run, model.outcome_parts

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from simworld.believing import BelievingWorldModel
 from simworld.calibrate import calibrate_events
 from simworld.closed_loop import ClosedLoop, Samples
 from simworld.data.cache import FrameCache
 from simworld.fit import Run
-from simworld.latent_world_model import LatentWorldModel
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig
 
@@ -24,9 +25,8 @@ class TrustPhase:
 
     def __init__(
         self,
-        model: LatentWorldModel,
+        model: BelievingWorldModel[Any],
         cache: FrameCache,
-        latents: dict[str, NDArray[np.float16]],
         config: PhaseConfig,
         optim: OptimConfig,
         seed: int,
@@ -36,7 +36,7 @@ class TrustPhase:
         self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
         self.seed, self.run, self.num_windows = seed, run, num_windows
         dtype = run.autocast or torch.float32
-        self.imagined = ClosedLoop(model, cache, latents, seed=seed + 1, dtype=dtype, device=run.device)
+        self.imagined = ClosedLoop(model, cache, seed=seed + 1, dtype=dtype, device=run.device)
         self._samples: Samples | None = None
 
     @property

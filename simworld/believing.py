@@ -1,0 +1,46 @@
+"""What world models with a belief share: they roll it on, read outcomes off it, and show what is believed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from simworld.model.actors import drop_actors
+from simworld.model.belief import Belief
+from simworld.model.noise import NoiseStream
+from simworld.world_model import Prediction, WorldModel
+
+StateT = TypeVar("StateT")
+
+
+class BelievingWorldModel(WorldModel[StateT]):
+    """A WorldModel whose outcome heads read a belief, and beside it what the network noted that drew the frame."""
+
+    belief: Belief
+    actor_drop: float  # the share of training films that are told of no actors
+
+    @property
+    def outcome_parts(self) -> tuple[str, ...]:
+        """The parts that learn what actions cause, not how it looks."""
+        return ("belief", "heads.hidden", "heads.out")
+
+    @abstractmethod
+    def watch(
+        self, state: StateT, action: Tensor, actors: Tensor | None = None
+    ) -> tuple[StateT, dict[str, Tensor], Tensor]:
+        """`step` without the heads' readings: the new state, the next frames {camera: uint8 (b, h, w, 3)} and the
+        features (b, d) that the heads read."""
+
+    @torch.no_grad()
+    def step(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> tuple[StateT, Prediction]:
+        state, frames, features = self.watch(state, action, actors)
+        return state, Prediction(frames, self.heads(features))
+
+    def some_actors(self, actors: Tensor | None, noise: NoiseStream) -> Tensor | None:
+        """Recorded actors (b, t, n, 9) as training tells them: those of a share of the films only."""
+        if actors is None or not actors.shape[2] or not self.max_actors:
+            return None
+        return drop_actors(actors[:, :, : self.max_actors], self.actor_drop, noise)

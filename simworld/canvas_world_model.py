@@ -1,0 +1,192 @@
+"""The world model that ships: a belief of what is the case, and a canvas on which its pictures are carried on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from simworld.believing import BelievingWorldModel
+from simworld.episode import EpisodeSpec
+from simworld.model.actions import encode_actions, encoded_size
+from simworld.model.belief import Belief, BeliefConfig
+from simworld.model.canvas import Canvas, CanvasConfig, Known, Pictures
+from simworld.model.carrying import Motion
+from simworld.model.noise import NoiseStream
+from simworld.model.outcomes import HeadsConfig, OutcomeHeads
+from simworld.model.pixels import to_model, to_uint8
+from simworld.model.reader import Reader
+from simworld.world_model import lay_out_channels_last
+
+Frames = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class CanvasWorldConfig:
+    """`sample_steps`: network passes per frame."""
+
+    belief: BeliefConfig = field(default_factory=BeliefConfig)
+    canvas: CanvasConfig = field(default_factory=CanvasConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    sample_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sample_steps < 1:
+            raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
+
+
+@dataclass(frozen=True)
+class CanvasState:
+    """last and before {camera: uint8 (b, h, w, 3)}; belief (b, d) and standardised state (b, s) of the newest frame;
+    seed and step int64 (b,)."""
+
+    last: Frames
+    before: Frames
+    belief: Tensor
+    state: Tensor
+    seed: Tensor
+    step: Tensor
+
+    def reseed(self, seed: Tensor) -> CanvasState:
+        """The same state with other noise from here on."""
+        return replace(self, seed=seed)
+
+
+class CanvasWorldModel(BelievingWorldModel[CanvasState]):
+    """A belief and its outcome heads, and a canvas that shows what is believed."""
+
+    def __init__(self, config: CanvasWorldConfig, spec: EpisodeSpec) -> None:
+        super().__init__()
+        self.config, self.spec, self.actor_drop = config, spec, config.canvas.actor_drop
+        for camera, (h, w) in spec.cameras.items():
+            side = config.canvas.painter.multiple
+            if h % side or w % side:
+                raise ValueError(f"camera {camera!r} is {h} x {w}; both sides must be multiples of {side} pixels")
+        self.belief = Belief(
+            config.belief,
+            cameras=tuple(spec.cameras),
+            action_size=encoded_size(spec.action),
+            actors=bool(self.max_actors),
+        )
+        self.canvas = Canvas(
+            config.canvas,
+            cameras=spec.cameras,
+            mounts=spec.mounts,
+            state_names=spec.state_names,
+            action_size=encoded_size(spec.action),
+            believed=config.belief.size,
+            dt_s=spec.dt_s,
+        )
+        patch = config.canvas.painter.patch
+        self.reader = (
+            Reader(
+                channels=3 * patch**2,
+                grids={c: (h // patch, w // patch) for c, (h, w) in spec.cameras.items()},
+                num_state=len(spec.state_names),
+            )
+            if spec.state_names
+            else None
+        )
+        self.heads = OutcomeHeads(
+            config.heads,
+            spec.outcomes,
+            features=config.belief.size,
+            noted=self.canvas.painter.num_noted,
+            num_state=len(spec.state_names),
+        )
+
+    @property
+    def max_actors(self) -> int:
+        return self.config.canvas.max_actors
+
+    def to_dtype(self, dtype: torch.dtype) -> CanvasWorldModel:
+        self.canvas.to_dtype(dtype)
+        lay_out_channels_last(self.canvas.painter)
+        return self
+
+    def estimate(self, belief: Tensor) -> Tensor:
+        """The standardised state (b, s) that a belief holds to be the case; (b, 0) where the spec names none."""
+        if not self.spec.state_names:
+            return belief.new_zeros(len(belief), 0)
+        return self.heads.raw(belief)["state"].clamp(-4, 4)
+
+    @torch.no_grad()
+    def start(self, frames: Frames, actions: Tensor, *, seed: Tensor, actors: Tensor | None = None) -> CanvasState:
+        self.check_start(frames, actions)
+        self.check_actors(actors, (len(actions), actions.shape[1]))
+        k = actions.shape[1]
+        at = [max(0, k - ago) for ago in self.config.belief.ago]
+        belief = self.belief.see({c: f[:, at] for c, f in frames.items()})
+        return CanvasState(
+            last={c: f[:, k].contiguous() for c, f in frames.items()},
+            before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
+            belief=belief,
+            state=self.estimate(belief),
+            seed=seed,
+            step=torch.ones_like(seed),
+        )
+
+    @torch.no_grad()
+    def watch(
+        self, state: CanvasState, action: Tensor, actors: Tensor | None = None
+    ) -> tuple[CanvasState, Frames, Tensor]:
+        actors = self.check_actors(actors, (len(action),))
+        encoded = encode_actions(action, self.spec.action)
+        belief = self.belief.roll(state.belief, encoded, actors)
+        known = Known(encoded, belief, state.state, self.estimate(belief), actors)
+        last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
+        motion, num_passes = self.motion(known), self.config.sample_steps
+        noise = NoiseStream(state.seed, state.step)
+        noisy = {c: noise.normal(*x.shape[1:]) for c, x in self.canvas.coarse(last).items()}
+        for i in range(num_passes):
+            level = torch.full((len(action),), i / num_passes, device=action.device)
+            painted = self.canvas(last, before, noisy, level, known, motion)
+            clean = {c: p.picture.clamp(-1, 1) for c, p in painted.items()}
+            share = 1 / (num_passes - i)  # of the way that is left to the clean picture
+            noisy = {c: noisy[c] + share * (x - noisy[c]) for c, x in self.canvas.coarse(clean).items()}
+        frames = {c: to_uint8(x) for c, x in clean.items()}
+        noted = torch.stack([p.noted for p in painted.values()]).mean(0)
+        state = replace(state, last=frames, before=state.last, belief=belief, state=known.state, step=state.step + 1)
+        return state, frames, torch.cat([belief, noted], dim=-1)
+
+    def motion(self, known: Known) -> Motion | None:
+        """The ego's motion in the step that `known` describes; None where the states do not tell it."""
+        if self.canvas.moves is None:
+            return None
+        return self.canvas.motion(known.state_before, known.state, self.heads.state_mean, self.heads.state_std)
+
+    def loss(
+        self, last: Frames, before: Frames, target: Frames, known: Known, noise: NoiseStream, *, true_state: Tensor
+    ) -> tuple[dict[str, Tensor], Frames]:
+        """Losses of the frames {camera: uint8 (b, h, w, 3)} after `last`, their weighted sum under "loss", and the
+        frames that were painted. "frame" is the error of the pictures in [-1, 1], "fresh" that of what was painted with
+        nothing carried, "shown" how far they are read from the standardised state (b, s) that they ought to show.
+        """
+        config = self.config.canvas
+        clean, old, older = ({c: to_model(f) for c, f in x.items()} for x in (target, last, before))
+        level = noise.uniform(1)[:, 0] * (noise.uniform(1)[:, 0] >= config.pure_noise)
+        mix = level[:, None, None, None]
+        noisy = {c: mix * x + (1 - mix) * noise.normal(*x.shape[1:]) for c, x in self.canvas.coarse(clean).items()}
+        painted = self.canvas(old, older, noisy, level, known, self.motion(known))
+        losses = {
+            "frame": torch.stack([_off(p.picture, clean[c]) for c, p in painted.items()]).mean(),
+            "fresh": torch.stack([_off(p.fresh, clean[c]) for c, p in painted.items()]).mean(),
+        }
+        total = losses["frame"] + config.fresh_weight * losses["fresh"]
+        if self.reader is not None:
+            film = {c: torch.stack([older[c], old[c], p.picture], dim=1) for c, p in painted.items()}
+            losses["shown"] = self.reader.shown(self.cells(film), true_state[:, None].expand(-1, 3, -1))
+            total = total + config.shown_weight * losses["shown"]
+        return {"loss": total} | losses, {c: to_uint8(p.picture.detach()) for c, p in painted.items()}
+
+    def cells(self, films: Pictures) -> Pictures:
+        """Pictures (b, t, 3, h, w) as cells (b, t, 3 p p, h / p, w / p), as the reader reads them."""
+        return {c: F.pixel_unshuffle(x, self.config.canvas.painter.patch) for c, x in films.items()}
+
+
+def _off(picture: Tensor, clean: Tensor) -> Tensor:
+    """Squared error, and a tenth of the absolute one, which keeps edges."""
+    error = picture - clean
+    return error.square().mean() + 0.1 * error.abs().mean()

@@ -1,0 +1,172 @@
+"""The phase of the canvas, the longest: films that the model paints on its own pictures, beside recorded ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simworld.canvas_world_model import CanvasWorldModel, Frames
+from simworld.data.cache import FrameCache
+from simworld.fit import Run
+from simworld.futures import frames_ago
+from simworld.model.actions import encode_actions
+from simworld.model.canvas import Known
+from simworld.model.noise import NoiseStream
+from simworld.model.pixels import to_model
+from simworld.model.reader import FRAMES
+from simworld.optim import OptimConfig
+from simworld.phases.common import PhaseConfig, shared_sampler, stream
+
+
+@dataclass
+class Films:
+    """b films under way: the row of each one's newest frame, how many steps are left to it, its newest two frames
+    {camera: uint8 (b, h, w, 3)}, its belief (b, d), and whether it is told of actors and of the true state."""
+
+    row: Tensor
+    left: Tensor
+    last: Frames
+    before: Frames
+    belief: Tensor
+    told: Tensor
+    true: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        out = {name: getattr(self, name) for name in ("row", "left", "belief")}
+        out |= {name: getattr(self, name).to(torch.uint8) for name in ("told", "true")}  # which every backend can send
+        return out | {f"{name}/{c}": f for name in ("last", "before") for c, f in getattr(self, name).items()}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Films:
+        frames = {
+            name: {key.removeprefix(f"{name}/"): x for key, x in tensors.items() if key.startswith(f"{name}/")}
+            for name in ("last", "before")
+        }
+        row, left, belief = (tensors[name] for name in ("row", "left", "belief"))
+        return cls(row, left, frames["last"], frames["before"], belief, tensors["told"].bool(), tensors["true"].bool())
+
+    def put(self, places: Tensor, fresh: Films) -> Films:
+        """With new films in `places` (n,)."""
+        theirs = fresh.tensors()
+        return Films.of({name: x.index_copy(0, places, theirs[name]) for name, x in self.tensors().items()})
+
+
+@dataclass
+class CanvasPhase:
+    """A batch of films, each of which is carried one frame further by every step, on the frames that it painted before.
+
+    A film begins at recorded frames and lasts up to `config.window` steps, at first a single one: a step learns from
+    frames of all ages at the price of one pass, and never from a past that it would not meet in use.
+    """
+
+    model: CanvasWorldModel
+    cache: FrameCache
+    config: PhaseConfig
+    optim: OptimConfig
+    seed: int
+    run: Run
+    films: Films | None = None
+    name: str = "paint"
+    parts: tuple[str, ...] = field(init=False)
+    steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = self.config.steps
+        self.parts = ("canvas",) if self.model.reader is None else ("canvas", "reader")
+        self.sampler = shared_sampler(self.cache, self.config, 2, self.seed, self.run)
+        self.looks = shared_sampler(self.cache, self.config, FRAMES - 1, self.seed + 1, self.run)
+        self.ends = torch.from_numpy(self.cache.first_row + self.cache.num_steps)
+
+    def memory(self) -> dict[str, Tensor]:
+        """What the next step depends on beside the weights; one row a film."""
+        return {} if self.films is None else self.films.tensors()
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        self.films = Films.of({name: x.to(self.run.device) for name, x in memory.items()}) if memory else None
+
+    def longest(self, progress: float) -> int:
+        """How long films may last that begin now: 1 until `unroll_from`, then up to the window over as long again."""
+        grown = (progress - self.config.unroll_from) / max(self.config.unroll_from, 1e-9)
+        return 1 + round((self.config.window - 1) * min(1.0, max(0.0, grown)))
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        noise = stream(self.seed, step, self.sampler, self.run.device)
+        films = self._begun(step, progress, noise)
+        rows = films.row.cpu().numpy()
+        action, state, actors, target = self._recorded(rows)
+        actors = torch.where(films.told[:, None, None], actors, torch.nan) if actors is not None else None
+        with torch.no_grad():
+            encoded = encode_actions(action, self.cache.spec.action)
+            belief = self.model.belief.roll(films.belief, encoded, actors)
+            own = [self.model.estimate(b) for b in (films.belief, belief)]
+            before, after = (torch.where(films.true[:, None], s, o) for s, o in zip(state, own, strict=True))
+        known = Known(encoded, belief, before, after, actors)
+        losses, painted = self.model.loss(films.last, films.before, target, known, noise, true_state=state[1])
+        self.films = Films(films.row + 1, films.left - 1, painted, films.last, belief, films.told, films.true)
+        return losses if self.model.reader is None else self._reading(step, losses)
+
+    def one_step(self, step: int) -> dict[str, Tensor]:
+        """Losses of the frames right after recorded ones, whatever films are under way."""
+        kept, self.films = self.films, None
+        losses = self.loss(step, 0.0)
+        self.films = kept
+        return losses
+
+    def _begun(self, step: int, progress: float, noise: NoiseStream) -> Films:
+        """The films, those that have ended replaced by new ones."""
+        config, rows = self.model.config.canvas, self.sampler.rows(step)
+        life, told, true = noise.uniform(1)[:, 0], noise.uniform(1)[:, 0], noise.uniform(1)[:, 0]
+        if self.films is None:
+            places = torch.arange(len(rows), device=self.run.device)
+        else:
+            row = self.films.row.cpu()
+            end = self.ends[torch.searchsorted(self.ends, row)]
+            places = torch.nonzero((self.films.left <= 0) | (row >= end).to(self.run.device))[:, 0]
+            if not len(places):
+                return self.films
+        chosen = rows[places.cpu().numpy()] + 1  # the sampler leaves two steps: one frame lies before
+        fresh = Films(
+            row=torch.from_numpy(chosen).to(self.run.device),
+            left=(1 + life[places] * self.longest(progress)).floor().long(),
+            last=self._frames(chosen),
+            before=self._frames(chosen - 1),
+            belief=self._seen(chosen),
+            told=told[places] >= config.actor_drop,
+            true=true[places] < config.true_share,
+        )
+        if self.films is None:
+            return fresh
+        return self.films.put(places, fresh)
+
+    def _frames(self, rows: NDArray[np.int64]) -> Frames:
+        return {c: torch.from_numpy(f[rows]).to(self.run.device) for c, f in self.cache.frames.items()}
+
+    def _recorded(self, rows: NDArray[np.int64]) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None, Frames]:
+        """Action after each row, standardised states before and after it, actors after it, and the next frames."""
+        device, model = self.run.device, self.model
+        action = torch.from_numpy(self.cache.actions[rows]).to(device)
+        before, after = (torch.from_numpy(self.cache.state[at]).to(device) for at in (rows, rows + 1))
+        if model.spec.state_names:
+            before, after = (model.heads.standard_state(s).clamp(-4, 4) for s in (before, after))
+        actors = torch.from_numpy(self.cache.actors[rows + 1]).to(device)[:, : model.max_actors]
+        return action, (before, after), actors if actors.shape[1] else None, self._frames(rows + 1)
+
+    @torch.no_grad()
+    def _seen(self, rows: NDArray[np.int64]) -> Tensor:
+        """What the belief sees at the rows."""
+        at = frames_ago(self.cache, rows, self.model.belief.config.ago)
+        return self.model.belief.see(self._frames(at)).float()
+
+    def _reading(self, step: int, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, and beside them the reader's own, of consecutive real frames drawn anew."""
+        assert self.model.reader is not None
+        at = self.looks.rows(step)[:, None] + np.arange(FRAMES)
+        real = self.model.cells({c: to_model(f) for c, f in self._frames(at).items()})
+        state = self.model.heads.standard_state(torch.from_numpy(self.cache.state[at]).to(self.run.device))
+        noise = stream(self.seed + 1, step, self.looks, self.run.device)
+        read = self.model.reader.learned(real, state.clamp(-4, 4), noise)
+        return losses | {"loss": losses["loss"] + read, "read": read}
