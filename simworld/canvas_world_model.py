@@ -82,7 +82,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         patch = config.canvas.painter.patch
         self.reader = (
             Reader(
-                channels=3 * patch**2,
+                channels=3 * (patch // 2) ** 2,
                 grids={c: (h // patch, w // patch) for c, (h, w) in spec.cameras.items()},
                 num_state=len(spec.state_names),
             )
@@ -182,8 +182,13 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return {"loss": total} | losses, {c: to_uint8(p.picture.detach()) for c, p in painted.items()}
 
     def cells(self, films: Pictures) -> Pictures:
-        """Pictures (b, t, 3, h, w) as cells (b, t, 3 p p, h / p, w / p), as the reader reads them."""
-        return {c: F.pixel_unshuffle(x, self.config.canvas.painter.patch) for c, x in films.items()}
+        """Pictures (b, t, 3, h, w) as cells (b, t, 3 p p / 4, h / p, w / p), as the reader reads them: at half their
+        resolution, or the canvas would learn to please it with speckles that nobody sees."""
+        half = self.config.canvas.painter.patch // 2
+        return {
+            c: F.pixel_unshuffle(F.avg_pool2d(x.flatten(0, 1), 2), half).unflatten(0, x.shape[:2])
+            for c, x in films.items()
+        }
 
 
 def _off(picture: Tensor, clean: Tensor) -> Tensor:

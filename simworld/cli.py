@@ -45,7 +45,7 @@ class TrainOptions:
     data: str = MISSING
     out: str = MISSING
     starts: str | None = None
-    model: str = "latent"
+    model: str = "canvas"
     size: str = "S"
     wandb: bool = False
     train: dict[str, Any] = field(default_factory=lambda: to_json(TrainConfig()))

@@ -50,8 +50,8 @@ def bench_scale(
 ) -> dict[str, Any]:
     """Write ``out/report.json`` with `scale`; returns its content.
 
-    With `train_min` three small sizes are trained on `data` for that many processor minutes each, on latents of the
-    checkpoint's own codec, and a power law is fitted to their error on `heldout`.
+    `sizes` are of model=latent. With `train_min` three small sizes of the canvas are trained on `data` for that many
+    processor minutes each, by the checkpoint's belief, and a power law is fitted to their error on `heldout`.
     """
     keep_freed_memory()
     config = config or ScaleConfig()
@@ -104,7 +104,7 @@ def _row(cost: Cost, config: ScaleConfig, machines: dict[str, Machine], name: st
 
 def _share_of_peak(model: Any, peak: float, config: ScaleConfig, report: Callable[[str], None]) -> dict[str, Any]:
     """Which share of the matrix-product peak the given weights reach, by number of streams; measured, not projected."""
-    context = model.config.dynamics.transformer.window - 1
+    context = 15
     flop, shares = counted_flop(model, context), {}
     for batch in config.batches:
         stream = Stream(model, batch, context)

@@ -15,17 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
 from simworld.data.store import EpisodeStore
 from simworld.fit import Run, fit
-from simworld.latent_world_model import LatentWorldModel
-from simworld.model.actions import encode_actions
-from simworld.model.dynamics import draw_noise, past_frames
-from simworld.nets.transformer import TransformerConfig
+from simworld.nets.painter import PainterConfig
 from simworld.optim import OptimConfig
-from simworld.phases import DynamicsPhase, PhaseConfig, encode_all, stream
+from simworld.phases import CanvasPhase, PhaseConfig
 
 Point = dict[str, Any]
 
@@ -38,15 +36,15 @@ class CurveConfig:
     constant rate stand in for runs of every length, so that one run gives many points.
     """
 
-    sizes: tuple[TransformerConfig, ...] = (
-        TransformerConfig(width=64, layers=4, heads=2),
-        TransformerConfig(width=128, layers=4, heads=2),
-        TransformerConfig(width=192, layers=4, heads=3),
+    sizes: tuple[PainterConfig, ...] = (
+        PainterConfig(widths=(32, 64), depths=(1, 2)),
+        PainterConfig(widths=(64, 128), depths=(1, 4)),
+        PainterConfig(widths=(96, 192), depths=(1, 4)),
     )
     marks: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
-    phase: PhaseConfig = PhaseConfig(steps=4000, batch=8, max_unroll=0)
+    phase: PhaseConfig = PhaseConfig(steps=4000, batch=64, window=1)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(cooldown=0.0))
-    heldout_windows: int = 64
+    heldout_frames: int = 512
     seed: int = 0
     precision: torch.dtype = torch.bfloat16
 
@@ -63,18 +61,18 @@ def train_curve(
 ) -> dict[str, Any]:
     """Train every size for `train_min` processor minutes; run again with the same arguments to resume.
 
-    All sizes share the checkpoint's codec, and so one space in which their errors are comparable: the mean squared
-    error of a standardised latent, predicted from noise alone.
+    All sizes share the checkpoint's belief, and learn and are judged by the next frame after recorded ones, whose pixels
+    lie between -1 and 1.
     """
     shared = load_world_model(checkpoint)
-    if not isinstance(shared, LatentWorldModel):
-        raise ValueError(f"{checkpoint} has no codec to share; give a checkpoint of model=latent")
+    if not isinstance(shared, CanvasWorldModel):
+        raise ValueError(f"{checkpoint} has no canvas; give a checkpoint of model=canvas")
     train, held = EpisodeStore(data).cache(), EpisodeStore(heldout).cache()
     recipe = [str(find_checkpoint(checkpoint)), train.path.name, held.path.name, train_min, repr(config)]
     out = out / f"curve_{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
     points: list[Point] = []
-    for transformer in config.sizes:
-        model = _fresh(shared, transformer, config.seed)
+    for painter in config.sizes:
+        model = _fresh(shared, painter, config.seed)
         points += _train_one(model, train, held, out, 60 * train_min, config, report)
     found: dict[str, Any] = {"train_min": train_min, "points": points, "law": None}
     try:
@@ -85,19 +83,20 @@ def train_curve(
     return found
 
 
-def _fresh(shared: LatentWorldModel, transformer: TransformerConfig, seed: int) -> LatentWorldModel:
-    """An untrained model of another size around the codec of `shared`; it learns nothing but frames."""
-    dynamics = dataclasses.replace(shared.config.dynamics, transformer=transformer, max_actors=0)
-    config = dataclasses.replace(shared.config, dynamics=dynamics)
+def _fresh(shared: CanvasWorldModel, painter: PainterConfig, seed: int) -> CanvasWorldModel:
+    """The belief of `shared` and an untrained canvas of another size."""
+    canvas = dataclasses.replace(shared.config.canvas, painter=painter)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LatentWorldModel(config, shared.spec)
-    model.codec.load_state_dict(shared.codec.state_dict())
+        model = CanvasWorldModel(dataclasses.replace(shared.config, canvas=canvas), shared.spec)
+    mine = model.state_dict()
+    outcomes = {n: x for n, x in shared.state_dict().items() if n.startswith(("belief.", "heads."))}
+    model.load_state_dict({n: x for n, x in outcomes.items() if x.shape == mine[n].shape}, strict=False)
     return model
 
 
 def _train_one(
-    model: LatentWorldModel,
+    model: CanvasWorldModel,
     train: FrameCache,
     held: FrameCache,
     out: Path,
@@ -106,20 +105,19 @@ def _train_one(
     report: Callable[[str], None],
 ) -> list[Point]:
     """Points of one size; each mark is written down when it is passed, so that a resumed run has all of them."""
-    t = model.config.dynamics.transformer
-    name = f"width_{t.width}_layers_{t.layers}"
-    runs = [
-        Run(out / folder, torch.device("cpu"), config.precision, report=report) for folder in (name, "train", "held")
-    ]
+    widths, depths = model.config.canvas.painter.widths, model.config.canvas.painter.depths
+    name = f"widths_{'_'.join(map(str, widths))}_depths_{'_'.join(map(str, depths))}"
+    runs = [Run(out / folder, torch.device("cpu"), config.precision, report=report) for folder in (name, "held")]
     for run in runs:
         run.folder.mkdir(parents=True, exist_ok=True)
-    latents, seen = (encode_all(model, cache, run) for cache, run in ((train, runs[1]), (held, runs[2])))
-    phase = DynamicsPhase(model, train, latents, config.phase, config.optim, config.seed, runs[0])
-    judge = DynamicsPhase(model, held, seen, config.phase, config.optim, config.seed, runs[2])
+    phase, judge = (
+        CanvasPhase(model, cache, config.phase, config.optim, config.seed, run)
+        for cache, run in zip((train, held), runs, strict=True)
+    )
     path = runs[0].folder / "points.json"
     points: list[Point] = read_json(path) if path.exists() else []
     flop_per_step = _flop_of_step(phase)
-    parameters = sum(p.numel() for p in model.dynamics.parameters())
+    parameters = sum(p.numel() for p in model.canvas.parameters())
 
     def at_mark(step: int, mark: float) -> None:
         error = heldout_error(judge, config)
@@ -133,28 +131,20 @@ def _train_one(
     return points
 
 
-def _flop_of_step(phase: DynamicsPhase) -> int:
+def _flop_of_step(phase: CanvasPhase) -> int:
     """Counted operations of one training step, forward and backward."""
     with FlopCounterMode(display=False) as counter:
-        phase.loss(0, 0.0)["loss"].backward()
+        phase.one_step(0)["loss"].backward()
     phase.model.zero_grad(set_to_none=True)
     return int(counter.get_total_flops())
 
 
 @torch.no_grad()
-def heldout_error(phase: DynamicsPhase, config: CurveConfig) -> float:
-    """Mean squared error of frames predicted from noise alone, on fixed windows of the phase's data."""
-    model, total, batches = phase.model, 0.0, max(1, config.heldout_windows // config.phase.batch)
-    for step in range(batches):
-        latents, actions, seen, *_ = phase.window(step)
-        noise = draw_noise({c: z[:, 1:] for c, z in latents.items()}, stream(0, step, phase.sampler, phase.run.device))
-        past, level = past_frames(latents, model.config.dynamics.num_past), torch.zeros(actions.shape[:2])
-        with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
-            encoded = encode_actions(actions, model.spec.action)
-            believed = model.belief.follow(seen, encoded)
-            clean = model.dynamics(noise, past, encoded, level, level, believed=believed).clean
-        total += float(np.mean([float((clean[c] - z[:, 1:]).square().mean()) for c, z in latents.items()]))
-    return total / batches
+def heldout_error(phase: CanvasPhase, config: CurveConfig) -> float:
+    """Mean error of the next frame on fixed frames of the phase's data."""
+    batches = max(1, config.heldout_frames // config.phase.batch)
+    with phase.run.autocasting():
+        return float(np.mean([float(phase.one_step(step)["frame"]) for step in range(batches)]))
 
 
 def fit_power_law(compute: Sequence[float], error: Sequence[float]) -> dict[str, Any]:

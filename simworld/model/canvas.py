@@ -31,8 +31,8 @@ class CanvasConfig:
     pure_noise: float = 0.7
     max_actors: int = 12
     actor_drop: float = 0.5
-    true_share: float = 0.7
-    shown_weight: float = 0.04
+    true_share: float = 1.0
+    shown_weight: float = 0.06
     fresh_weight: float = 0.3
 
 

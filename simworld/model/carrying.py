@@ -133,12 +133,16 @@ class Carrier(nn.Module):
         (new, depth), (old, _) = self._boxes(rows), self._boxes(earlier)
         shown = there & (depth > NEAREST_M)
         inside_new, inside_old = self._inside(new, shown), self._inside(old, shown)
-        nearest = torch.where(inside_new, -depth[..., None, None], -torch.inf).argmax(dim=1)
+        order = depth.argsort(dim=1)  # the nearest first
+        place = torch.arange(order.shape[1], 0, -1, device=order.device, dtype=torch.float32)[None, :, None, None]
+        first = inside_new.gather(1, order[..., None, None].expand_as(inside_new)) * place
+        nearest = (order.shape[1] - first.amax(dim=1)).long().clamp(max=order.shape[1] - 1)  # argmax is far slower
+        nearest = order.gather(1, nearest.flatten(1)).view_as(nearest)
         scale = (old[..., 2:] - old[..., :2]) / (new[..., 2:] - new[..., :2]).clamp(min=1e-3)
         shift = old[..., :2] - scale * new[..., :2]
-        place = rearrange(nearest, "b h w -> b (h w) 1").expand(-1, -1, 2)
+        chosen = rearrange(nearest, "b h w -> b (h w) 1").expand(-1, -1, 2)
         scale, shift = (
-            rearrange(t.gather(1, place), "b (h w) two -> b h w two", h=self.size[0]) for t in (scale, shift)
+            rearrange(t.gather(1, chosen), "b (h w) two -> b h w two", h=self.size[0]) for t in (scale, shift)
         )
         taken = torch.stack([self.u, self.v], dim=-1) * scale + shift
         now = inside_new.any(1)

@@ -25,6 +25,8 @@ class PainterConfig:
     condition: int = 128
 
     def __post_init__(self) -> None:
+        if self.patch % 2:
+            raise ValueError(f"a painter's cells have an even number of pixels on a side, got {self.patch}")
         if len(self.widths) != len(self.depths) or not self.widths or min(*self.widths, *self.depths, self.patch) < 1:
             raise ValueError(f"a painter needs as many depths as widths, each at least 1, got {self}")
 
@@ -81,7 +83,7 @@ class Painter(nn.Module):
         self.config, self.carried = config, carried
         p, widths, c = config.patch, config.widths, config.condition
         # the picture before, the one before it, the first carried one, and where actors hide the ground
-        self.embed = nn.Conv2d((3 * 3 + 1) * p * p + extra, widths[0], 3, padding=1)
+        self.embed = nn.Conv2d((3 * 3 + 1) * p * p + extra, widths[0], 1)
         self.places = nn.ModuleDict(
             {
                 camera: nn.ParameterList(
@@ -99,8 +101,8 @@ class Painter(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairs)
         # per pixel: what has changed (3), what is painted afresh (3), how much of that, and a logit of each carried one
-        self.head = nn.Conv2d(widths[0], (3 + 3 + 1 + carried) * p * p, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=1e-3)
+        self.head = nn.Conv2d(widths[0], (3 + 3 + 1 + carried) * p * p, 1)
+        nn.init.normal_(self.head.weight, std=3e-3)
         with torch.no_grad():  # at first the ground's picture is taken nearly as it is
             per_pixel = torch.tensor([0.0] * 6 + [-6.0, 3.0] + [0.0] * (carried - 1))
             self.head.bias.copy_(per_pixel.repeat_interleave(p * p))  # type: ignore[union-attr]

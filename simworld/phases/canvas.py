@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from simworld.model.pixels import to_model
 from simworld.model.reader import FRAMES
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
+
+SOFTEST = 0.33  # of the resolution is left to the softest pictures that the reader learns from
 
 
 @dataclass
@@ -165,8 +168,22 @@ class CanvasPhase:
         """The losses, and beside them the reader's own, of consecutive real frames drawn anew."""
         assert self.model.reader is not None
         at = self.looks.rows(step)[:, None] + np.arange(FRAMES)
-        real = self.model.cells({c: to_model(f) for c, f in self._frames(at).items()})
+        keep = float(np.random.default_rng([self.seed, step]).uniform(SOFTEST, 1.0))
+        real = self.model.cells({c: softened(to_model(f), keep) for c, f in self._frames(at).items()})
         state = self.model.heads.standard_state(torch.from_numpy(self.cache.state[at]).to(self.run.device))
         noise = stream(self.seed + 1, step, self.looks, self.run.device)
         read = self.model.reader.learned(real, state.clamp(-4, 4), noise)
         return losses | {"loss": losses["loss"] + read, "read": read}
+
+
+def softened(pictures: Tensor, keep: float) -> Tensor:
+    """Pictures (b, t, 3, h, w), the first half of the batch at this share of its resolution: what is read off soft
+    pictures is what anybody would see, and no pattern that pleases the reader alone."""
+    num, (h, w) = len(pictures) // 2, pictures.shape[-2:]
+    if not num:
+        return pictures
+    small = F.interpolate(
+        pictures[:num].flatten(0, 1), size=(max(1, round(keep * h)), max(1, round(keep * w))), mode="area"
+    )
+    soft = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False)
+    return torch.cat([soft.unflatten(0, (num, -1)), pictures[num:]])

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
 from simworld.checkpoint import save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec
 from simworld.latent_world_model import LatentConfig, LatentWorldModel
+from simworld.model.canvas import CanvasConfig
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
 from simworld.model.outcomes import HeadsConfig
+from simworld.nets.painter import PainterConfig
 from simworld.nets.transformer import TransformerConfig
 
 SPEC = EpisodeSpec(
@@ -84,6 +87,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
     save_world_model(LatentWorldModel(config, SPEC), folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def canvas_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    painter = PainterConfig(widths=(8, 16), depths=(1, 1), condition=16)
+    config = CanvasWorldConfig(canvas=CanvasConfig(painter=painter, max_actors=0), heads=HeadsConfig(width=16))
+    folder = tmp_path_factory.mktemp("canvas") / "model"
+    save_world_model(CanvasWorldModel(config, SPEC), folder)
     return str(folder)
 
 

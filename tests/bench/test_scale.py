@@ -18,7 +18,7 @@ from simworld.cli import SIZES, main, parse
 from simworld.config import from_json
 from simworld.latent_world_model import LatentConfig
 from simworld.model.codec import CodecConfig
-from simworld.nets.transformer import TransformerConfig
+from simworld.nets.painter import PainterConfig
 from simworld.phases import PhaseConfig
 
 
@@ -79,17 +79,16 @@ def test_a_power_law_is_found_again():
         fit_power_law([1.0, 2.0], [2.0, 1.0])
 
 
-def test_report(checkpoint, store, tmp_path, strict):
-    small = TransformerConfig(width=16, layers=2, heads=2, mlp_ratio=2, window=4)
+def test_report(canvas_checkpoint, store, tmp_path, strict):
     curve = CurveConfig(
-        sizes=tuple(dataclasses.replace(small, width=w) for w in (8, 16, 32)),
+        sizes=tuple(PainterConfig(widths=(w, w), depths=(1, 1), condition=8) for w in (4, 8, 16)),
         marks=(0.5, 1.0),
-        phase=PhaseConfig(steps=100, batch=2, window=6, max_unroll=0),
-        heldout_windows=4,
+        phase=PhaseConfig(steps=100, batch=4, window=1),
+        heldout_frames=8,
     )
     config = ScaleConfig(cameras={"S": (1, 64, 64)}, batches=(1, 2), seconds=0.01, matrix=64, curve=curve)
     arguments = dict(
-        sizes={"S": size("S")}, checkpoint=checkpoint, data=store, heldout=store, out=tmp_path, train_min=0.01,
+        sizes={"S": size("S")}, checkpoint=canvas_checkpoint, data=store, heldout=store, out=tmp_path, train_min=0.01,
         config=config, report=str,
     )  # fmt: skip
     found = bench_scale(**arguments)["scale"]
