@@ -38,7 +38,7 @@ def test_whole_numbers_serve_as_floats_and_none_where_allowed() -> None:
         ({"seed": "one"}, "seed must be int"),
         ({"seed": True}, "seed must be int"),
         ({"seed": 1.5}, "seed must be int"),
-        ({"model": "gan"}, "model must be one of 'latent', 'unet'"),
+        ({"model": "gan"}, "model must be one of 'canvas', 'latent', 'unet'"),
         ({"latent": 3}, "latent must be a mapping"),
         ({"latent": {"codec": {"widths": "abc"}}}, "widths must be a list"),
         ({"latent": {"codec": {"widths": [1, "b"]}}}, "widths must be int"),

@@ -16,8 +16,10 @@ PROBE = ProbeConfig(steps=3, batch=8, width=8, hidden=8)
 CONFIG = FidelityConfig(films=2, seeds=(0, 1), context=8, horizons=(1, 10), probe=PROBE)
 
 
-def test_report(checkpoint, store, tmp_path, strict):
-    found = bench_fidelity(data=store, heldout=store, out=tmp_path, checkpoint=checkpoint, config=CONFIG, report=str)[
+@pytest.mark.parametrize("weights", ["checkpoint", "canvas_checkpoint"])
+def test_report(weights, store, tmp_path, strict, request):
+    folder = request.getfixturevalue(weights)
+    found = bench_fidelity(data=store, heldout=store, out=tmp_path, checkpoint=folder, config=CONFIG, report=str)[
         "fidelity"
     ]
     assert strict(tmp_path / "report.json") == {"fidelity": found}

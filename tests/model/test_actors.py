@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simworld.model.actors import ActorTokens, hide_absent, present
-from simworld.model.dynamics import drop_actors
+from simworld.model.actors import ActorTokens, drop_actors, hide_absent, present
 from simworld.model.noise import NoiseStream
 
 from ..tiny_world import film_batch, lively_model
