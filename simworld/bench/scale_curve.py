@@ -61,8 +61,8 @@ def train_curve(
 ) -> dict[str, Any]:
     """Train every size for `train_min` processor minutes; run again with the same arguments to resume.
 
-    All sizes share the checkpoint's belief, and learn and are judged by the next frame after recorded ones, whose pixels
-    lie between -1 and 1.
+    All sizes share the checkpoint's belief. They learn, and are judged by, the next frame after recorded ones, in
+    pixels from -1 to 1.
     """
     shared = load_world_model(checkpoint)
     if not isinstance(shared, CanvasWorldModel):
