@@ -92,7 +92,7 @@ class CanvasPhase:
         self.films = Films.of({name: x.to(self.run.device) for name, x in memory.items()}) if memory else None
 
     def longest(self, progress: float) -> int:
-        """How long films may last that begin now: 1 until `unroll_from`, then up to the window over as long again."""
+        """How many steps a film that begins now may last: 1 until `unroll_from`, then up to the window as late again."""
         grown = (progress - self.config.unroll_from) / max(self.config.unroll_from, 1e-9)
         return 1 + round((self.config.window - 1) * min(1.0, max(0.0, grown)))
 
@@ -106,7 +106,9 @@ class CanvasPhase:
             encoded = encode_actions(action, self.cache.spec.action)
             belief = self.model.belief.roll(films.belief, encoded, actors)
             own = [self.model.estimate(b) for b in (films.belief, belief)]
-            before, after = (torch.where(films.true[:, None], s, o) for s, o in zip(state, own, strict=True))
+            before, after = (
+                torch.where(films.true[:, None] & s.isfinite(), s, o) for s, o in zip(state, own, strict=True)
+            )
         known = Known(encoded, belief, before, after, actors)
         losses, painted = self.model.loss(films.last, films.before, target, known, noise, true_state=state[1])
         self.films = Films(films.row + 1, films.left - 1, painted, films.last, belief, films.told, films.true)
