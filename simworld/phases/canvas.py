@@ -92,7 +92,7 @@ class CanvasPhase:
         self.films = Films.of({name: x.to(self.run.device) for name, x in memory.items()}) if memory else None
 
     def longest(self, progress: float) -> int:
-        """How many steps a film that begins now may last: 1 until `unroll_from`, then up to the window as late again."""
+        """How many steps a film that begins now may last: 1 until `unroll_from`, then up to the window."""
         grown = (progress - self.config.unroll_from) / max(self.config.unroll_from, 1e-9)
         return 1 + round((self.config.window - 1) * min(1.0, max(0.0, grown)))
 

@@ -16,9 +16,9 @@ from simworld.model.noise import NoiseStream
 class PhaseConfig:
     """`batch` windows (frames for the codec) over all ranks, each `window` steps long.
 
-    The canvas carries `batch` films, which last one step until the share `unroll_from` is done, then up to `window`. From
-    that share on, the dynamics learns from a past of its own: up to `max_unroll` passes over the window in turn, and
-    every `rolled_every`-th step (0: never) one that it imagined step by step.
+    The canvas carries `batch` films, which last one step until the share `unroll_from` is done, then up to `window`.
+    From that share on, the dynamics learns from a past of its own: up to `max_unroll` passes over the window in turn,
+    and every `rolled_every`-th step (0: never) one that it imagined step by step.
     """
 
     steps: int
