@@ -22,6 +22,13 @@ class BelievingWorldModel(WorldModel[StateT]):
     belief: Belief
     actor_drop: float  # the share of training films that are told of no actors
 
+    @staticmethod
+    def check_sides(cameras: dict[str, tuple[int, int]], side: int) -> None:
+        """ValueError unless all cameras (h, w) are whole numbers of cells of `side` pixels high and wide."""
+        for camera, (h, w) in cameras.items():
+            if h % side or w % side:
+                raise ValueError(f"camera {camera!r} is {h} x {w}; both sides must be multiples of {side} pixels")
+
     @property
     def outcome_parts(self) -> tuple[str, ...]:
         """The parts that learn what actions cause, not how it looks."""

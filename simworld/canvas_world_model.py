@@ -60,10 +60,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def __init__(self, config: CanvasWorldConfig, spec: EpisodeSpec) -> None:
         super().__init__()
         self.config, self.spec, self.actor_drop = config, spec, config.canvas.actor_drop
-        for camera, (h, w) in spec.cameras.items():
-            side = config.canvas.painter.multiple
-            if h % side or w % side:
-                raise ValueError(f"camera {camera!r} is {h} x {w}; both sides must be multiples of {side} pixels")
+        self.check_sides(spec.cameras, config.canvas.painter.multiple)
         self.belief = Belief(
             config.belief,
             cameras=tuple(spec.cameras),

@@ -79,10 +79,7 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
         self.config, self.spec, self.actor_drop = config, spec, config.dynamics.actor_drop
         self.codec = build_codec(config.codec)
         scale = self.codec.scale
-        for camera, (h, w) in spec.cameras.items():
-            side = scale * config.dynamics.patch
-            if h % side or w % side:
-                raise ValueError(f"camera {camera!r} is {h} x {w}; both sides must be multiples of {side} pixels")
+        self.check_sides(spec.cameras, scale * config.dynamics.patch)
         self.dynamics = Dynamics(
             config.dynamics,
             channels=self.codec.channels,

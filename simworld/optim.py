@@ -55,7 +55,7 @@ class ShardedMuon(Muon):
 
 
 def build_optimizers(config: OptimConfig, modules: dict[str, nn.Module]) -> list[Optimizer]:
-    """Muon (Jordan et al. 2024) for 2-D weights of transformer blocks if asked for, AdamW for the rest."""
+    """Muon (Jordan et al. 2024) for 2-D weights of blocks if asked for, AdamW for the rest."""
     matrices: list[Tensor] = []
     decayed: list[Tensor] = []
     plain: list[Tensor] = []

@@ -24,12 +24,14 @@ from simworld.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class ScaleConfig:
-    """`cameras` {size: (number, height, width)} that each size is meant for; `window` frames are trained on at once."""
+    """`cameras` {size: (number, height, width)} that each size is meant for; `window` frames are trained on at once;
+    streams that are measured set out from `context` actions."""
 
     cameras: Mapping[str, tuple[int, int, int]] = field(
         default_factory=lambda: {"S": (1, 64, 64), "M": (1, 128, 256), "L": (3, 256, 448), "XL": (6, 1088, 1920)}
     )
     window: int = 16
+    context: int = 15
     batches: tuple[int, ...] = (1, 32)
     seconds: float = 2.0
     matrix: int = 2048
@@ -104,10 +106,9 @@ def _row(cost: Cost, config: ScaleConfig, machines: dict[str, Machine], name: st
 
 def _share_of_peak(model: Any, peak: float, config: ScaleConfig, report: Callable[[str], None]) -> dict[str, Any]:
     """Which share of the matrix-product peak the given weights reach, by number of streams; measured, not projected."""
-    context = 15
-    flop, shares = counted_flop(model, context), {}
+    flop, shares = counted_flop(model, config.context), {}
     for batch in config.batches:
-        stream = Stream(model, batch, context)
+        stream = Stream(model, batch, config.context)
         stream.advance()
         rate = measured_frames_per_s(stream.advance, batch, config.seconds)
         shares[str(batch)] = {"frames_per_s": _round(rate), "share": _round(flop * rate / peak)}

@@ -17,6 +17,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simworld.model.pixels import soften
 from simworld.nets.convnet import ConvNet, ConvNetConfig
 from simworld.shapes import expect
 
@@ -192,13 +193,10 @@ def _soften(frames: NDArray[np.uint8], share: float, rng: np.random.Generator) -
     if not num:
         return frames
     out = frames.copy()
-    h, w = frames.shape[2:4]
     # a batch has one strength, drawn anew each time: down to a third of the resolution and back
     keep = rng.uniform(0.33, 1.0)
     video = rearrange(torch.from_numpy(out[:num]).float(), "n k h w c -> (n k) c h w")
-    small = F.interpolate(video, size=(max(1, round(keep * h)), max(1, round(keep * w))), mode="area")
-    soft = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False)
-    grey = rearrange(soft, "(n k) c h w -> n k h w c", n=num).numpy()
+    grey = rearrange(soften(video, keep), "(n k) c h w -> n k h w c", n=num).numpy()
     grey += rng.uniform(0, 5) * rng.standard_normal(grey.shape, dtype=np.float32)
     out[:num] = np.clip(grey + 0.5, 0, 255).astype(np.uint8)
     return out

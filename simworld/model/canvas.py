@@ -50,7 +50,7 @@ class Known(NamedTuple):
 class Canvas(nn.Module):
     """Denoises the next pictures; noise lives on their means over cells of `patch` pixels.
 
-    `moves` (speed and yaw rate: place among the states, mean, spread) is set from the heads before use.
+    `moves`: the places of speed and yaw rate among the states, None where those do not tell how the ego moves.
     """
 
     def __init__(
@@ -67,9 +67,8 @@ class Canvas(nn.Module):
         super().__init__()
         self.config, self.cameras, self.dt_s = config, dict(cameras), dt_s
         self.mounts = {c: m for c, m in (mounts or {}).items() if c in cameras}
-        self.moves = (
-            (state_names.index(SPEED), state_names.index(YAW_RATE)) if self._tells_motion(state_names) else None
-        )
+        tells = {SPEED, YAW_RATE} <= set(state_names)
+        self.moves = (state_names.index(SPEED), state_names.index(YAW_RATE)) if tells else None
         self.carriers = nn.ModuleDict(
             {c: Carrier(self.mounts.get(c) if self.moves else None, size) for c, size in cameras.items()}
         )
@@ -80,10 +79,6 @@ class Canvas(nn.Module):
             config.painter, carried=NUM_CARRIED, extra=3 + CHANNELS * bool(self.mounts), cameras=self.cameras
         )
 
-    @staticmethod
-    def _tells_motion(state_names: tuple[str, ...]) -> bool:
-        return SPEED in state_names and YAW_RATE in state_names
-
     def to_dtype(self, dtype: torch.dtype) -> None:
         """The networks' precision; geometry stays float32."""
         for part in (self.told, self.condition, self.painter):
@@ -93,10 +88,9 @@ class Canvas(nn.Module):
         """Means over cells, (b, 3, h / p, w / p): what noise is mixed with."""
         return {c: F.avg_pool2d(x, self.config.painter.patch) for c, x in pictures.items()}
 
-    def motion(self, before: Tensor, after: Tensor, mean: Tensor, std: Tensor) -> Motion | None:
+    def motion(self, before: Tensor, after: Tensor, mean: Tensor, std: Tensor) -> Motion:
         """How the ego moves between two standardised states (b, s), whose mean and spread (s,) are given."""
-        if self.moves is None:
-            return None
+        assert self.moves is not None
         between = (before + after) / 2 * std + mean
         return Motion.of(between[:, self.moves[0]], between[:, self.moves[1]], self.dt_s)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.actors import present
-from simworld.model.painting import corners_of, seen_from
+from simworld.model.painting import around, corners_of, on_picture
 
 SPEED, YAW_RATE = "speed_mps", "yaw_rate_radps"  # the states that say how the ego moves
 FAR_M = 500.0  # the sky, and ground beyond
@@ -76,7 +76,6 @@ class Carrier(nn.Module):
             self.register_buffer(name, value, persistent=False)
         if mount is None:
             return
-        self.tan_half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
         self.aspect = w / h
         x, y, z, deep = self._rays(mount)
         ground = torch.where(z < -mount.z_m / FAR_M, -mount.z_m / z.clamp(max=-1e-6), torch.tensor(FAR_M))
@@ -86,7 +85,8 @@ class Carrier(nn.Module):
 
     def _rays(self, mount: Mount) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Direction (x, y, z) of every pixel in the ego's frame, and how far it goes along the camera's heading."""
-        right, up = self.u * self.tan_half * self.aspect, -self.v * self.tan_half
+        half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
+        right, up = self.u * half * self.aspect, -self.v * half
         rise, level = math.sin(mount.pitch_rad), math.cos(mount.pitch_rad)
         forward, z = level - up * rise, rise + up * level
         cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
@@ -114,9 +114,8 @@ class Carrier(nn.Module):
 
     def _project(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         assert self.mount is not None
-        right, up, deep = seen_from(self.mount, x, y, z)
-        deep = deep.clamp(min=NEAREST_M)
-        return torch.stack([right / (deep * self.tan_half * self.aspect), -up / (deep * self.tan_half)], dim=-1)
+        u, v, _ = on_picture(self.mount, self.aspect, x, y, z, nearest_m=NEAREST_M)
+        return torch.stack([u, v], dim=-1)
 
     def _with_actors(self, ground: Tensor, motion: Motion, actors: Tensor) -> tuple[Tensor, Tensor]:
         """The ground's grid, but inside an actor's new box the place in its old one; and Carried's `hidden`.
@@ -152,10 +151,8 @@ class Carrier(nn.Module):
     def _boxes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes (b, n, 4) [left, top, right, bottom], which may reach beyond the picture, and their depths (b, n)."""
         assert self.mount is not None
-        right, up, deep = seen_from(self.mount, *corners_of(rows))
-        near = deep.clamp(min=NEAREST_M)
-        u, v = right / (near * self.tan_half * self.aspect), -up / (near * self.tan_half)
-        return torch.stack([u.amin(-1), v.amin(-1), u.amax(-1), v.amax(-1)], dim=-1), deep.amin(-1)
+        u, v, deep = on_picture(self.mount, self.aspect, *corners_of(rows), nearest_m=NEAREST_M)
+        return around(u, v), deep.amin(-1)
 
     def _inside(self, boxes: Tensor, shown: Tensor) -> Tensor:
         """Which pixels lie in which box, (b, n, h, w)."""

@@ -25,13 +25,15 @@ def boxes_of(actors: Tensor, mount: Mount, aspect: float) -> tuple[Tensor, Tenso
     `aspect` is the picture's width over its height.
     """
     there = present(actors)
-    right, up, deep = seen_from(mount, *corners_of(torch.where(there[..., None], actors.float(), 0.0)))
-    half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
-    shown = deep.clamp(min=NEAR_M)
-    u, v = right / (shown * half * aspect), -up / (shown * half)
-    box = torch.stack([u.amin(-1), v.amin(-1), u.amax(-1), v.amax(-1)], dim=-1).clamp(-1, 1)
+    corners = corners_of(torch.where(there[..., None], actors.float(), 0.0))
+    u, v, deep = on_picture(mount, aspect, *corners, nearest_m=NEAR_M)
     visible = there & (deep.amax(-1) > NEAR_M)
-    return torch.where(visible[..., None], box, 0.0), shown.amin(-1)
+    return torch.where(visible[..., None], around(u, v).clamp(-1, 1), 0.0), deep.clamp(min=NEAR_M).amin(-1)
+
+
+def around(u: Tensor, v: Tensor) -> Tensor:
+    """Boxes (..., 4) [left, top, right, bottom] around points (..., p)."""
+    return torch.stack([u.amin(-1), v.amin(-1), u.amax(-1), v.amax(-1)], dim=-1)
 
 
 def corners_of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,6 +51,16 @@ def corners_of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y[..., None] + along * sin + across * cos,
         above * height[..., None],
     )
+
+
+def on_picture(
+    mount: Mount, aspect: float, x: Tensor, y: Tensor, z: Tensor, *, nearest_m: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where points in the frame of the actors appear in a picture from -1 to 1, (u, v), and their depth in m; nearer
+    ones than `nearest_m` are taken to that depth."""
+    right, up, deep = seen_from(mount, x, y, z)
+    half, shown = math.tan(math.radians(mount.vertical_fov_deg) / 2), deep.clamp(min=nearest_m)
+    return right / (shown * half * aspect), -up / (shown * half), deep
 
 
 def seen_from(mount: Mount, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

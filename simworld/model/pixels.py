@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,6 +19,13 @@ def to_uint8(frames: Tensor) -> Tensor:
     # In float32 whatever came in: bfloat16 cannot tell neighbouring grey levels apart.
     levels = frames.float().add(1).mul_(127.5).round_().clamp_(0, 255)
     return levels.to(torch.uint8).movedim(-3, -1).contiguous()
+
+
+def soften(pictures: Tensor, keep: float) -> Tensor:
+    """Pictures (n, c, h, w) taken down to the share `keep` of their resolution and back, of the same shape."""
+    h, w = pictures.shape[-2:]
+    small = F.interpolate(pictures, size=(max(1, round(keep * h)), max(1, round(keep * w))), mode="area")
+    return F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False)
 
 
 def quantize(frames: Tensor) -> Tensor:

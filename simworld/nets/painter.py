@@ -120,21 +120,21 @@ class Painter(nn.Module):
         cells = torch.cat([F.pixel_unshuffle(shown, p), extra], dim=1).to(self.embed.weight.dtype)
         x = self.embed(cells.contiguous(memory_format=torch.channels_last))
         condition = F.silu(condition).to(x.dtype)
-        x, passed, noted, level = x + self._place(camera, 0, x), {}, x, 0
+        x, passed, level = x + self._place(camera, 0, x), {}, 0
         for block, at in zip(self.blocks, self.levels, strict=True):
             if at > level:
                 passed[level] = x
                 x = self.down[level](x)
                 x = x + self._place(camera, at, x)
             elif at < level:
-                noted = x if level == len(self.down) else noted
                 x = passed[at] + F.pixel_shuffle(self.up[at](x), 2)
             x, level = block(x, condition), at
+            if at == len(self.down):
+                coarsest = x
         out = F.pixel_shuffle(self.head(F.silu(x)).float(), p)
         change, fresh, amount, logits = out.split([3, 3, 1, self.carried], dim=1)
         kept = (logits.softmax(dim=1)[:, :, None] * carried).sum(1) + change
         amount = amount.sigmoid()
-        coarsest = x if level == len(self.down) else noted
         summary = torch.cat([coarsest.mean((2, 3)), coarsest.amax((2, 3))], dim=1).float()
         return Painted(kept + amount * (fresh - kept), fresh, summary)
 

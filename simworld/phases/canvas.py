@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from simworld.futures import frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.canvas import Known
 from simworld.model.noise import NoiseStream
-from simworld.model.pixels import to_model
+from simworld.model.pixels import soften, to_model
 from simworld.model.reader import FRAMES
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
@@ -181,11 +180,7 @@ class CanvasPhase:
 def softened(pictures: Tensor, keep: float) -> Tensor:
     """Pictures (b, t, 3, h, w), the first half of the batch at this share of its resolution: what is read off soft
     pictures is what anybody would see, and no pattern that pleases the reader alone."""
-    num, (h, w) = len(pictures) // 2, pictures.shape[-2:]
+    num = len(pictures) // 2
     if not num:
         return pictures
-    small = F.interpolate(
-        pictures[:num].flatten(0, 1), size=(max(1, round(keep * h)), max(1, round(keep * w))), mode="area"
-    )
-    soft = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False)
-    return torch.cat([soft.unflatten(0, (num, -1)), pictures[num:]])
+    return torch.cat([soften(pictures[:num].flatten(0, 1), keep).unflatten(0, (num, -1)), pictures[num:]])
