@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,16 @@ from simworld.model.noise import NoiseStream
 from simworld.world_model import Prediction, WorldModel
 
 StateT = TypeVar("StateT")
+
+
+class Watched(NamedTuple, Generic[StateT]):
+    """The new state, the next frames {camera: uint8 (b, h, w, 3)}, the features (b, d) that the heads read, and what
+    they read off them, where that had to be known before."""
+
+    state: StateT
+    frames: dict[str, Tensor]
+    features: Tensor
+    raw: dict[str, Tensor] | None = None
 
 
 class BelievingWorldModel(WorldModel[StateT]):
@@ -35,16 +45,13 @@ class BelievingWorldModel(WorldModel[StateT]):
         return ("belief", "heads.hidden", "heads.out")
 
     @abstractmethod
-    def watch(
-        self, state: StateT, action: Tensor, actors: Tensor | None = None
-    ) -> tuple[StateT, dict[str, Tensor], Tensor]:
-        """`step` without the heads' readings: the new state, the next frames {camera: uint8 (b, h, w, 3)} and the
-        features (b, d) that the heads read."""
+    def watch(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> Watched[StateT]:
+        """`step` without what the heads make of it."""
 
     @torch.no_grad()
     def step(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> tuple[StateT, Prediction]:
-        state, frames, features = self.watch(state, action, actors)
-        return state, Prediction(frames, self.heads(features))
+        seen = self.watch(state, action, actors)
+        return seen.state, Prediction(seen.frames, self.heads(seen.features, seen.raw))
 
     def some_actors(self, actors: Tensor | None, noise: NoiseStream) -> Tensor | None:
         """Recorded actors (b, t, n, 9) as training tells them: those of a share of the films only."""

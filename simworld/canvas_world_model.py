@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simworld.believing import BelievingWorldModel
+from simworld.believing import BelievingWorldModel, Watched
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.belief import Belief, BeliefConfig
 from simworld.model.canvas import Canvas, CanvasConfig, Known, Pictures
-from simworld.model.carrying import Motion
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
@@ -39,13 +38,19 @@ class CanvasWorldConfig:
 
 @dataclass(frozen=True)
 class CanvasState:
-    """last and before {camera: uint8 (b, h, w, 3)}; belief (b, d) and standardised state (b, s) of the newest frame;
-    seed and step int64 (b,)."""
+    """last, before and first {camera: uint8 (b, h, w, 3)}: the newest frames, and the newest real one; actors (b, n, 9)
+    that were told in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
+    them; belief (b, d) and standardised state (b, s) of the newest; crossed (b, 3), how the ego has moved across the
+    road since the first; seed and step int64 (b,)."""
 
     last: Frames
     before: Frames
+    first: Frames
+    actors: Tensor
+    seen: dict[str, Tensor]
     belief: Tensor
     state: Tensor
+    crossed: Tensor
     seed: Tensor
     step: Tensor
 
@@ -105,54 +110,73 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
 
     def estimate(self, belief: Tensor) -> Tensor:
         """The standardised state (b, s) that a belief holds to be the case; (b, 0) where the spec names none."""
-        if not self.spec.state_names:
-            return belief.new_zeros(len(belief), 0)
         return self.heads.raw(belief)["state"].clamp(-4, 4)
 
     @torch.no_grad()
     def start(self, frames: Frames, actions: Tensor, *, seed: Tensor, actors: Tensor | None = None) -> CanvasState:
         self.check_start(frames, actions)
-        self.check_actors(actors, (len(actions), actions.shape[1]))
         k = actions.shape[1]
+        told = self.check_actors(actors, (len(actions), k))
+        there, seen = self.canvas.begun(None if told is None else told[:, -1], len(actions), actions.device)
+        last = {c: f[:, k].contiguous() for c, f in frames.items()}
         at = [max(0, k - ago) for ago in self.config.belief.ago]
         belief = self.belief.see({c: f[:, at] for c, f in frames.items()})
+        estimate = self.estimate(belief)
         return CanvasState(
-            last={c: f[:, k].contiguous() for c, f in frames.items()},
+            last=last,
             before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
+            first=last,
+            actors=there,
+            seen=seen,
             belief=belief,
-            state=self.estimate(belief),
+            state=estimate,
+            crossed=self.canvas.uncrossed(estimate, *self.scale),
             seed=seed,
             step=torch.ones_like(seed),
         )
 
     @torch.no_grad()
-    def watch(
-        self, state: CanvasState, action: Tensor, actors: Tensor | None = None
-    ) -> tuple[CanvasState, Frames, Tensor]:
+    def watch(self, state: CanvasState, action: Tensor, actors: Tensor | None = None) -> Watched[CanvasState]:
         actors = self.check_actors(actors, (len(action),))
         encoded = encode_actions(action, self.spec.action)
         belief = self.belief.roll(state.belief, encoded, actors)
-        known = Known(encoded, belief, state.state, self.estimate(belief), actors)
+        raw = self.heads.raw(belief)
+        now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
-        motion, num_passes = self.motion(known), self.config.sample_steps
+        moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
+        cast = None if actors is None else self.canvas.cast(actors, state.actors, state.seen, moved.step)
+        known = Known(encoded, belief, state.state, now, moved, state.first, cast)
         noise = NoiseStream(state.seed, state.step)
-        noisy = {c: noise.normal(*x.shape[1:]) for c, x in self.canvas.coarse(last).items()}
+        noisy = {c: noise.normal(3, *size) for c, size in self.canvas.cells.items()}
+        clean: Pictures = {}
         for i in range(num_passes):
+            if clean:
+                share = 1 / (num_passes + 1 - i)  # of the way that was left to the clean picture
+                noisy = {c: noisy[c] + share * (x - noisy[c]) for c, x in self.canvas.coarse(clean).items()}
             level = torch.full((len(action),), i / num_passes, device=action.device)
-            painted = self.canvas(last, before, noisy, level, known, motion)
+            painted = self.canvas(last, before, noisy, level, known)
             clean = {c: p.picture.clamp(-1, 1) for c, p in painted.items()}
-            share = 1 / (num_passes - i)  # of the way that is left to the clean picture
-            noisy = {c: noisy[c] + share * (x - noisy[c]) for c, x in self.canvas.coarse(clean).items()}
         frames = {c: to_uint8(x) for c, x in clean.items()}
         noted = torch.stack([p.noted for p in painted.values()]).mean(0)
-        state = replace(state, last=frames, before=state.last, belief=belief, state=known.state, step=state.step + 1)
-        return state, frames, torch.cat([belief, noted], dim=-1)
+        there, seen = (cast.now, cast.seen) if cast is not None else self.canvas.begun(None, len(action), action.device)
+        state = replace(
+            state,
+            last=frames,
+            before=state.last,
+            actors=there,
+            seen=seen,
+            belief=belief,
+            state=now,
+            crossed=moved.crossed,
+            step=state.step + 1,
+        )
+        return Watched(state, frames, torch.cat([belief, noted], dim=-1), raw)
 
-    def motion(self, known: Known) -> Motion | None:
-        """The ego's motion in the step that `known` describes; None where the states do not tell it."""
-        if self.canvas.moves is None:
-            return None
-        return self.canvas.motion(known.state_before, known.state, self.heads.state_mean, self.heads.state_std)
+    @property
+    def scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread (s,) of the states."""
+        heads = self.heads
+        return (heads.state_mean, heads.state_std) if heads.sizes["state"] else (heads.reward_mean, heads.reward_std)
 
     def loss(
         self, last: Frames, before: Frames, target: Frames, known: Known, noise: NoiseStream, *, true_state: Tensor
@@ -166,7 +190,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         level = noise.uniform(1)[:, 0] * (noise.uniform(1)[:, 0] >= config.pure_noise)
         mix = level[:, None, None, None]
         noisy = {c: mix * x + (1 - mix) * noise.normal(*x.shape[1:]) for c, x in self.canvas.coarse(clean).items()}
-        painted = self.canvas(old, older, noisy, level, known, self.motion(known))
+        painted = self.canvas(old, older, noisy, level, known)
         losses = {
             "frame": torch.stack([_off(p.picture, clean[c]) for c, p in painted.items()]).mean(),
             "fresh": torch.stack([_off(p.fresh, clean[c]) for c, p in painted.items()]).mean(),

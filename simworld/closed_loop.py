@@ -77,7 +77,7 @@ class ClosedLoop:
         )
         features, errors = [], []
         for t in range(k, k + h):
-            state, frames, seen = self.model.watch(state, actions[:, t], None if actors is None else actors[:, t])
+            state, frames, seen, _ = self.model.watch(state, actions[:, t], None if actors is None else actors[:, t])
             features.append(seen)
             off = [(to_model(frames[c]) - to_model(x[:, t + 1])).square().mean((1, 2, 3)) for c, x in real.items()]
             errors.append(torch.stack(off).mean(0))

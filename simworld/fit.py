@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from simworld.checkpoint import load_training_state, save_training_state
-from simworld.optim import Average, OptimConfig, build_optimizers, rate
+from simworld.optim import Average, OptimConfig, build_optimizers, take_step
 from simworld.sharding import (
     Sharding,
     average_gradients,
@@ -153,12 +153,7 @@ class _Fitting:
         losses["loss"].backward()
         average_gradients(self.parameters, self.run.world)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.phase.optim.clip)
-        factor = rate(self.phase.optim, self.num_steps, done)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = factor * group["full_lr"]
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        take_step(self.phase.optim, self.optimizers, self.num_steps, done)
         self.average.update(self.parameters, self.num_steps)
         self.num_steps += 1
         self.steps_here += 1

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from simworld.believing import BelievingWorldModel
+from simworld.believing import BelievingWorldModel, Watched
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.belief import Belief, BeliefConfig
@@ -240,11 +240,9 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
         return self.begin(self.encode(frames), self.belief.see_all(frames), actions, seed=seed, actors=actors)
 
     @torch.no_grad()
-    def watch(
-        self, state: LatentState, action: Tensor, actors: Tensor | None = None
-    ) -> tuple[LatentState, dict[str, Tensor], Tensor]:
+    def watch(self, state: LatentState, action: Tensor, actors: Tensor | None = None) -> Watched[LatentState]:
         state, newest, features = self.advance(state, action, actors)
-        return state, self.decode(newest), features
+        return Watched(state, self.decode(newest), features)
 
     @torch.no_grad()
     def begin(

@@ -71,11 +71,11 @@ class TrainConfig:
     codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1.5e-3, ema=0.995))
     belief: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=96, window=30))
     belief_optim: OptimConfig = field(
-        default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=0.7, weight_decay=0.03)
+        default_factory=lambda: OptimConfig(kind="muon_all", cooldown=0.7, weight_decay=0.03)
     )
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
-    paint: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=64, window=30, unroll_from=0.35))
+    paint: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=64, window=50, unroll_from=0.2))
     paint_optim: OptimConfig = field(default_factory=lambda: OptimConfig(cooldown=0.4, ema=0.997))
     trust: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=64))
     trust_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))

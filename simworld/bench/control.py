@@ -54,7 +54,7 @@ def _one_step_error(model: CanvasWorldModel, batch: Batch) -> float:
     )
     errors = []
     for t in range(3, 16):
-        state, drawn, _ = model.watch(state, batch.actions[:, t])
+        state, drawn, *_ = model.watch(state, batch.actions[:, t])
         errors.append(np.square(drawn[camera].numpy().astype(np.float32) - frames[camera][:, t + 1].numpy()).mean())
         state = dataclasses.replace(
             state, last={c: f[:, t + 1] for c, f in frames.items()}, before={c: f[:, t] for c, f in frames.items()}

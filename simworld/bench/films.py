@@ -30,7 +30,7 @@ class FidelityConfig:
     horizons: tuple[int, ...] = (1, 10, 30, 50)
     probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m", "yaw_rate_radps")
     cap_gap_m: float = 79.0
-    probe: ProbeConfig = ProbeConfig(steps=700)
+    probe: ProbeConfig = ProbeConfig(steps=1500)
 
 
 def draw_films(cache: FrameCache, config: FidelityConfig, seed: int) -> Batch:

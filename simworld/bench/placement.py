@@ -31,7 +31,7 @@ class PlacementConfig:
     near_m: float = 3.0
     far_m: float = 20.0
     seed: int = 0
-    probe: ProbeConfig = ProbeConfig(steps=700)
+    probe: ProbeConfig = ProbeConfig(steps=1500)
 
 
 def placement(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from simworld.model.pixels import soften
 from simworld.nets.convnet import ConvNet, ConvNetConfig
+from simworld.optim import OptimConfig, build_optimizers, take_step
 from simworld.shapes import expect
 
 HELD_OUT_SHARE = 0.15
@@ -37,6 +38,7 @@ class ProbeConfig:
     width: int = 64
     hidden: int = 128
     learning_rate: float = 2e-3
+    matrix_learning_rate: float = 6e-3
     weight_decay: float = 1e-2
     softened: float = 0.5
     seconds: float | None = None
@@ -173,17 +175,21 @@ def _train(
         torch.manual_seed(seed)
         net = ConvNet(ConvNetConfig(frames.shape[1], goal.shape[1], config.width, config.hidden))
     net.train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.steps, pct_start=0.15)
+    optim = OptimConfig(
+        kind="muon_all",
+        lr=config.learning_rate,
+        matrix_lr=config.matrix_learning_rate,
+        weight_decay=config.weight_decay,
+        cooldown=0.85,
+    )
+    optimizers = build_optimizers(optim, {"probe": net})
     for done in range(config.steps):
         if config.seconds is not None and time.monotonic() - started > config.seconds:
             return net, done, time.monotonic() - started
         pick = np.sort(rng.integers(0, len(rows), config.batch))
         loss = _loss(net, _soften(frames[rows[pick]], config.softened, rng), goal[pick], weight[pick])
-        optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        take_step(optim, optimizers, done, done / config.steps)
     return net, config.steps, time.monotonic() - started
 
 

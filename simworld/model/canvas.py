@@ -11,11 +11,26 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
-from simworld.model.carrying import NUM_CARRIED, SPEED, YAW_RATE, Carrier, Motion
+from simworld.model.actors import NUM_FIELDS, present
+from simworld.model.carrying import (
+    CURVATURE,
+    HEADING,
+    LANE,
+    LATERAL,
+    NUM_CARRIED,
+    SPEED,
+    YAW_RATE,
+    Carrier,
+    Motion,
+)
 from simworld.model.painting import CHANNELS, paint
+from simworld.model.pixels import to_model
+from simworld.model.sprites import Look, Sprites, known_again
 from simworld.nets.painter import Painted, Painter, PainterConfig
 
 Pictures = dict[str, Tensor]  # {camera: float32 (b, 3, h, w)} in [-1, 1]
+Frames = dict[str, Tensor]  # {camera: uint8 (b, h, w, 3)}
+DRAWN_S = 3.0  # how fast the dead reckoned place in the lane is drawn to the estimated one
 
 
 @dataclass(frozen=True)
@@ -36,21 +51,42 @@ class CanvasConfig:
     fresh_weight: float = 0.3
 
 
+class Cast(NamedTuple):
+    """The actors that the model is told of: (b, n, 9) as they are `now`, after the step, NaN where absent, and as they
+    were told `before` it, with the boxes {camera: (b, n, 4)} in which each of now was `seen` in the first pictures, NaN
+    where in none."""
+
+    now: Tensor
+    before: Tensor
+    seen: dict[str, Tensor]
+
+
+class Moved(NamedTuple):
+    """How the ego moves in the step, None if unknown; and (b, 3) how it has crossed the road and turned against it
+    since the first picture, in m to the left and rad, and where in its lane it was then, in m."""
+
+    step: Motion | None
+    crossed: Tensor
+
+
 class Known(NamedTuple):
     """What a step is drawn by: the encoded action (b, a), the belief (b, d) of the coming frame, the standardised state
-    (b, s) before and after it, and actors (b, n, 9) after it, None where nobody is told."""
+    (b, s) before and after it, how the ego has moved, the `first` pictures, which are the newest real ones, and the
+    cast, None where nobody is told."""
 
     action: Tensor
     belief: Tensor
     state_before: Tensor
     state: Tensor
-    actors: Tensor | None
+    moved: Moved
+    first: Frames
+    cast: Cast | None
 
 
 class Canvas(nn.Module):
     """Denoises the next pictures; noise lives on their means over cells of `patch` pixels.
 
-    `moves`: the places of speed and yaw rate among the states, None where those do not tell how the ego moves.
+    `motion_at` and `road_at`: which of the states tell how the ego moves, and how it lies on its road; [] if none do.
     """
 
     def __init__(
@@ -67,11 +103,14 @@ class Canvas(nn.Module):
         super().__init__()
         self.config, self.cameras, self.dt_s = config, dict(cameras), dt_s
         self.mounts = {c: m for c, m in (mounts or {}).items() if c in cameras}
-        tells = {SPEED, YAW_RATE} <= set(state_names)
-        self.moves = (state_names.index(SPEED), state_names.index(YAW_RATE)) if tells else None
-        self.carriers = nn.ModuleDict(
-            {c: Carrier(self.mounts.get(c) if self.moves else None, size) for c, size in cameras.items()}
+        self.motion_at, self.road_at = (
+            [state_names.index(name) for name in names if name in state_names] if set(names) <= set(state_names) else []
+            for names in ((SPEED, YAW_RATE), (HEADING, CURVATURE, LATERAL, LANE))
         )
+        self.carriers = nn.ModuleDict(
+            {c: Carrier(self.mounts.get(c) if self.motion_at else None, size) for c, size in cameras.items()}
+        )
+        self.sprites = Sprites() if self.mounts and config.max_actors else None
         width = config.painter.condition
         self.told = nn.Linear(action_size + believed + 2 * len(state_names) + 2, width)
         self.condition = nn.Linear(width, width)
@@ -84,18 +123,48 @@ class Canvas(nn.Module):
         for part in (self.told, self.condition, self.painter):
             part.to(dtype)
 
+    @property
+    def cells(self) -> dict[str, tuple[int, int]]:
+        """How many cells high and wide each camera's picture is."""
+        p = self.config.painter.patch
+        return {c: (h // p, w // p) for c, (h, w) in self.cameras.items()}
+
     def coarse(self, pictures: Pictures) -> Pictures:
         """Means over cells, (b, 3, h / p, w / p): what noise is mixed with."""
         return {c: F.avg_pool2d(x, self.config.painter.patch) for c, x in pictures.items()}
 
-    def motion(self, before: Tensor, after: Tensor, mean: Tensor, std: Tensor) -> Motion:
-        """How the ego moves between two standardised states (b, s), whose mean and spread (s,) are given."""
-        assert self.moves is not None
+    def uncrossed(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """What Moved has as `crossed` at the first picture, by its standardised state (b, s), of this mean and spread
+        (s,)."""
+        crossed = torch.zeros(len(state), 3, device=state.device)
+        if self.road_at:
+            crossed[:, 2] = (state * std + mean)[:, self.road_at[2]]
+        return crossed
+
+    def moved(self, before: Tensor, after: Tensor, crossed: Tensor, mean: Tensor, std: Tensor) -> Moved:
+        """The motion between two standardised states, and what `crossed` (b, 3) becomes by it.
+
+        By dead reckoning, since a place that is estimated anew at every step would make the road tremble; it is drawn
+        towards the estimated place between two lines, within seconds.
+        """
+        if not self.motion_at:
+            return Moved(None, crossed)
         between = (before + after) / 2 * std + mean
-        return Motion.of(between[:, self.moves[0]], between[:, self.moves[1]], self.dt_s)
+        speed, yaw_rate = between[:, self.motion_at].unbind(1)
+        step = Motion.of(speed, yaw_rate, self.dt_s)
+        if not self.road_at:
+            return Moved(step, crossed)
+        (heading, curvature), (lateral, lane) = (
+            x[:, at].unbind(1) for x, at in ((between, self.road_at[:2]), (after * std + mean, self.road_at[2:]))
+        )
+        left, turn, first = crossed.unbind(1)
+        left = left + speed * heading.sin() * self.dt_s
+        off, lane = lateral - first - left, lane.clamp(min=1.0)
+        left = left + (off - lane * (off / lane).round()) * (self.dt_s / DRAWN_S)
+        return Moved(step, torch.stack([left, turn + (yaw_rate - curvature * speed) * self.dt_s, first], dim=1))
 
     def forward(
-        self, last: Pictures, before: Pictures, noisy: Pictures, level: Tensor, known: Known, motion: Motion | None
+        self, last: Pictures, before: Pictures, noisy: Pictures, level: Tensor, known: Known
     ) -> dict[str, Painted]:
         """The pictures after `last`, which came after `before`; noisy means (b, 3, h / p, w / p) at `level` (b,): 0
         is pure noise, 1 is clean."""
@@ -105,12 +174,57 @@ class Canvas(nn.Module):
         condition = self.condition(F.silu(self.told(told.to(dtype))))
         out = {}
         for camera in self.cameras:
-            carried = self.carriers[camera](last[camera], motion, known.actors)
-            extra = [noisy[camera]] if not self.mounts else [noisy[camera], self._painted(camera, noisy, known.actors)]
-            out[camera] = self.painter(
-                camera, carried.pictures, before[camera], carried.hidden, torch.cat(extra, dim=1), condition
-            )
+            carried, hidden = self._carried(camera, last[camera], known)
+            extra = [noisy[camera]]
+            if self.mounts:
+                extra.append(self._painted(camera, noisy, None if known.cast is None else known.cast.now))
+            out[camera] = self.painter(camera, carried, before[camera], hidden, torch.cat(extra, dim=1), condition)
         return out
+
+    def _carried(self, camera: str, last: Tensor, known: Known) -> tuple[Tensor, Tensor]:
+        """The carried pictures (b, NUM_CARRIED, 3, h, w), the cast drawn over the first; and where (b, 1, h, w) it
+        hides the ground, or did."""
+        carrier, cast, first = self.carriers[camera], known.cast, to_model(known.first[camera])
+        assert isinstance(carrier, Carrier)
+        ways = carrier.ways(known.moved.step, Motion.across(known.moved.crossed) if self.road_at else None)
+        pictures = carrier(last, first, ways)
+        if cast is None or self.sprites is None or carrier.mount is None:
+            return pictures, torch.zeros_like(last[:, :1])
+        stage = carrier.stage(cast.now)
+        look = Look(cast.now, cast.seen[camera], first)
+        colour, solid = self.sprites(stage, look, (carrier.mount.x_m, carrier.mount.y_m)).split([3, 1], dim=1)
+        ground = pictures[:, 0] + solid * (colour - pictures[:, 0])
+        hidden = carrier.uncovered(cast.before, stage, ways)
+        return torch.cat([ground[:, None], pictures[:, 1:]], dim=1), hidden
+
+    def begun(self, actors: Tensor | None, num: int, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+        """What Cast has as `before` and `seen` when `num` films begin with these actors (num, n, 9)."""
+        nobody = torch.full((num, self.config.max_actors, NUM_FIELDS), torch.nan, device=device)
+        actors = nobody if actors is None else self._padded(actors)
+        seen = {}
+        for camera in self.cameras:
+            carrier = self.carriers[camera]
+            assert isinstance(carrier, Carrier)
+            well = self.sprites is not None and carrier.mount is not None and bool(present(actors).any())
+            seen[camera] = carrier.stage(actors).well_seen() if well else nobody[..., :4]
+        return actors, seen
+
+    def _padded(self, actors: Tensor) -> Tensor:
+        return F.pad(actors, (0, 0, 0, self.config.max_actors - actors.shape[1]), value=torch.nan)
+
+    def cast(self, now: Tensor, before: Tensor, seen: dict[str, Tensor], motion: Motion | None) -> Cast:
+        """The cast of a step after which the actors (b, n, 9) are where `now` tells, known again among those before."""
+        now = self._padded(now)
+        if motion is None:
+            return Cast(now, before, {c: torch.full_like(now[..., :4], torch.nan) for c in seen})
+        rows = torch.nan_to_num(now)
+        back = motion.before(*(rows[..., i] - rows[..., 3 + i] * self.dt_s for i in (1, 2)))
+        which = known_again(now, back, before)[..., None]
+        again = {
+            c: torch.where(which >= 0, s.gather(1, which.clamp(min=0).expand(-1, -1, 4)), torch.nan)
+            for c, s in seen.items()
+        }
+        return Cast(now, before, again)
 
     def _painted(self, camera: str, noisy: Pictures, actors: Tensor | None) -> Tensor:
         """Maps (b, CHANNELS, h / p, w / p) of the actors, zero where none is told or the camera's mount is unknown."""

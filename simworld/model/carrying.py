@@ -1,9 +1,10 @@
 """Carrying: what the last picture becomes when the camera moves on, by geometry alone, before anything is learned.
 
-Asphalt and its marks lie on flat ground, so that a picture shows where they will appear once the ego has moved; a
-vehicle that the model is told of takes its pixels along. Neither is the truth of every pixel: the painter chooses
-among these pictures, pixel by pixel, and paints over what none of them shows (Finn et al. 2016, "Unsupervised
-Learning for Physical Interaction through Video Prediction", whose transformations are learned).
+Asphalt and its marks lie on flat ground, so that a picture shows where they will appear once the ego has moved. Along a
+road little changes: moved across it and turned, a picture from the start still shows lines, edges and verges where they
+are minutes later, as sharp as on the first day. Neither is the truth of every pixel: the painter chooses among several
+such pictures, pixel by pixel, and paints over what none of them shows (Finn et al. 2016, "Unsupervised Learning for
+Physical Interaction through Video Prediction", whose transformations are learned).
 
 Letters: b batch, n actors, h and w pixels. Picture coordinates run from -1 to 1, u to the right and v downward.
 """
@@ -15,18 +16,21 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.actors import present
-from simworld.model.painting import around, corners_of, on_picture
+from simworld.model.painting import around, corners_of, on_picture, seen_from
+from simworld.model.sprites import Stage
 
 SPEED, YAW_RATE = "speed_mps", "yaw_rate_radps"  # the states that say how the ego moves
+HEADING, CURVATURE = "heading_error_rad", "curvature_1pm"  # how it is turned against the road, and how that bends
+LATERAL, LANE = "lateral_m", "lane_width_m"  # where in its lane it is
 FAR_M = 500.0  # the sky, and ground beyond
 UPRIGHT_M = 12.0  # how far away the plane is on which upright things by the road are taken to stand
 NEAREST_M = 0.3
-NUM_CARRIED = 3  # by the ground and the told actors, by the upright plane, and left where they were
+NUM_CARRIED = 4  # the last one by the ground, by the upright plane; the first across the road; the last as it was
 
 
 class Motion(NamedTuple):
@@ -44,6 +48,11 @@ class Motion(NamedTuple):
         forward, turn = speed_mps * dt_s, yaw_rate_radps * dt_s
         return cls(forward, forward * turn / 2, turn, dt_s)
 
+    @classmethod
+    def across(cls, crossed: Tensor) -> Motion:
+        """From one place across a road to another, in whatever time: (b, 2 or more), m to the left and turn in rad."""
+        return cls(torch.zeros_like(crossed[:, 0]), crossed[:, 0], crossed[:, 1], 0.0)
+
     def before(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Where points (b, ...) of the ego's new frame lie in the one it had before."""
         forward, left, turn = (m.view(-1, *[1] * (x.dim() - 1)) for m in self[:3])
@@ -51,111 +60,135 @@ class Motion(NamedTuple):
         return cos * x - sin * y + forward, sin * x + cos * y + left
 
 
-class Carried(NamedTuple):
-    """pictures (b, NUM_CARRIED, 3, h, w); hidden (b, 1, h, w): 1 where the ground's picture shows what an actor
-    covered before and covers no more, -1 where an actor is now."""
-
-    pictures: Tensor
-    hidden: Tensor
-
-
 class Carrier(nn.Module):
     """Carries the pictures of one camera; without a mount it can only leave them where they were."""
 
-    u: Tensor
+    u: Tensor  # where pixels are in the picture, (w,) and (h,)
     v: Tensor
-    ground: Tensor  # where each pixel's ray meets the ground, and the upright plane, (3, h, w) in the ego's frame
-    upright: Tensor
+    points: (
+        Tensor  # where each pixel's ray meets ground and upright plane, (4, 2 h w): x, y, z in the ego's frame, and 1
+    )
+    camera: Tensor  # (5, 12), see `_camera`
 
     def __init__(self, mount: Mount | None, size: tuple[int, int]) -> None:
         super().__init__()
         self.mount, self.size = mount, size
-        h, w = size
-        v, u = torch.meshgrid((torch.arange(h) + 0.5) / h * 2 - 1, (torch.arange(w) + 0.5) / w * 2 - 1, indexing="ij")
-        for name, value in {"u": u, "v": v}.items():
-            self.register_buffer(name, value, persistent=False)
+        for name, n in (("v", size[0]), ("u", size[1])):
+            self.register_buffer(name, (torch.arange(n) + 0.5) / n * 2 - 1, persistent=False)
         if mount is None:
             return
-        self.aspect = w / h
+        self.aspect = size[1] / size[0]
         x, y, z, deep = self._rays(mount)
         ground = torch.where(z < -mount.z_m / FAR_M, -mount.z_m / z.clamp(max=-1e-6), torch.tensor(FAR_M))
-        for name, reach in {"ground": ground, "upright": UPRIGHT_M / deep.clamp(min=0.1)}.items():
-            at = torch.stack([mount.x_m + reach * x, mount.y_m + reach * y, mount.z_m + reach * z])
-            self.register_buffer(name, at, persistent=False)
+        reach = torch.stack([ground, UPRIGHT_M / deep.clamp(min=0.1)])
+        points = torch.stack(
+            [mount.x_m + reach * x, mount.y_m + reach * y, mount.z_m + reach * z, torch.ones_like(reach)]
+        )
+        self.register_buffer("points", points.flatten(1), persistent=False)
+        self.register_buffer("camera", self._camera(mount), persistent=False)
+        self.along = tuple(self.camera[0, [0, 4, 8]].tolist())
 
     def _rays(self, mount: Mount) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Direction (x, y, z) of every pixel in the ego's frame, and how far it goes along the camera's heading."""
         half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
-        right, up = self.u * half * self.aspect, -self.v * half
+        v, u = torch.meshgrid(self.v, self.u, indexing="ij")
+        right, up = u * half * self.aspect, -v * half
         rise, level = math.sin(mount.pitch_rad), math.cos(mount.pitch_rad)
         forward, z = level - up * rise, rise + up * level
         cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
         return forward * cos + right * sin, forward * sin - right * cos, z, forward
 
-    def forward(self, picture: Tensor, motion: Motion | None, actors: Tensor | None = None) -> Carried:
-        """picture float32 (b, 3, h, w); actors (b, n, 9) as they are after the step, NaN where absent."""
-        b = len(picture)
+    def _camera(self, mount: Mount) -> Tensor:
+        """The matrix (3, 4) that takes points (x, y, z, 1) of the ego's new frame to the picture before, as (u, v, 1)
+        times their depth. It is a sum of parts (5, 12) that go with the turn's cosine and sine, the way forward and to
+        the left, and nothing."""
+        origin_and_axes = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+        right, up, deep = seen_from(mount, *origin_and_axes)
+        half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
+        seen = torch.stack([right / (half * self.aspect), -up / half, deep])  # of the origin, and of a metre from it
+        at, (along, aside, above) = seen[:, 0], (seen[:, i] - seen[:, 0] for i in (1, 2, 3))
+        no = torch.zeros(3)
+        parts = ([along, aside, no, no], [aside, -along, no, no], [no, no, no, along], [no, no, no, aside])
+        return torch.stack([torch.stack(p, dim=1).flatten() for p in (*parts, [no, no, above, at])])
+
+    def ways(self, motion: Motion | None, across: Motion | None) -> Tensor | None:
+        """Where every pixel was seen: in the last picture, by the ground and by the upright plane, and in the first by
+        the ground, (3, b, h, w, 2); None where nobody can know."""
         if self.mount is None or motion is None:
-            return Carried(repeat(picture, "b c h w -> b k c h w", k=NUM_CARRIED), torch.zeros_like(picture[:, :1]))
-        ground, hidden = self._from(self.ground, motion), torch.zeros_like(picture[:, :1])
-        if actors is not None and actors.shape[1]:
-            ground, hidden = self._with_actors(ground, motion, actors)
-        grids = torch.cat([ground, self._from(self.upright, motion)])
+            return None
+        h, w = self.size
+        if across is None:
+            v, u = torch.meshgrid(self.v, self.u, indexing="ij")
+            first = torch.stack([u, v], dim=-1).expand(1, len(motion.turn_rad), -1, -1, -1)
+        else:
+            first = self._in_picture(self._along_the_road(self._seen(across, self.points[:, : h * w])))
+        return torch.cat([self._in_picture(self._seen(motion, self.points)), first])
+
+    def _seen(self, motion: Motion, points: Tensor) -> Tensor:
+        """Points (4, n) as the camera had them before the motion, (b, 3, n): (u, v, 1) times their depth."""
+        turn = motion.turn_rad
+        moved = torch.stack([turn.cos(), turn.sin(), motion.forward_m, motion.left_m, torch.ones_like(turn)], dim=1)
+        return (moved @ self.camera).view(-1, 3, 4) @ points
+
+    def _along_the_road(self, seen: Tensor) -> Tensor:
+        """The same, but what lay beside or below the picture is looked for farther along the road, where it is the
+        same road, so far ahead that the picture shows it."""
+        right, down, deep = self.along  # what a metre changes
+        if deep <= down or deep <= abs(right):
+            return seen  # a camera that looks aside or back
+        u, v, depth = (seen * seen.new_tensor([1 + 1 / self.size[1], 1 + 1 / self.size[0], 1.0])[:, None]).unbind(1)
+        ahead = torch.maximum((u.abs() - depth) / (deep - abs(right)), (v - depth) / (deep - down)).clamp(0, FAR_M)
+        return torch.stack([seen[:, i] + ahead * a for i, a in enumerate((right, down, deep))], dim=1)
+
+    def _in_picture(self, seen: Tensor) -> Tensor:
+        """(b, 3, k h w) to places in the picture (k, b, h, w, 2)."""
+        h, w = self.size
+        return rearrange(seen[:, :2] / seen[:, 2:].clamp(min=NEAREST_M), "b two (k h w) -> k b h w two", h=h, w=w)
+
+    def forward(self, last: Tensor, first: Tensor, ways: Tensor | None) -> Tensor:
+        """Pictures float32 (b, 3, h, w) to (b, NUM_CARRIED, 3, h, w)."""
+        if ways is None:
+            return torch.stack([last, last, first, last], dim=1)
         moved = F.grid_sample(
-            picture.repeat(2, 1, 1, 1), grids, mode="bicubic", padding_mode="border", align_corners=False
+            torch.cat([last, last, first]),
+            ways.flatten(0, 1),
+            mode="bicubic",
+            padding_mode="border",
+            align_corners=False,
         ).clamp(-1, 1)
-        return Carried(torch.stack([moved[:b], moved[b:], picture], dim=1), hidden)
+        return torch.stack([*moved.chunk(3), last], dim=1)
 
-    def _from(self, points: Tensor, motion: Motion) -> Tensor:
-        """Where in the picture before the points (3, h, w) of the new frame were seen, (b, h, w, 2)."""
-        b = len(motion.turn_rad)
-        x, y = motion.before(points[0].expand(b, -1, -1), points[1].expand(b, -1, -1))
-        return self._project(x, y, points[2])
+    def uncovered(self, before: Tensor, now: Stage, ways: Tensor | None) -> Tensor:
+        """(b, 1, h, w): 1 where the ground's picture shows what one of the actors before (b, n, 9) covered and none
+        covers now, -1 where one is now."""
+        covered = self._covered(before)[:, None].float()
+        if ways is not None:
+            covered = F.grid_sample(covered, ways[0], align_corners=False)
+        return torch.where(now.taken[:, None], -1.0, covered)
 
-    def _project(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    def stage(self, actors: Tensor) -> Stage:
+        """Where actors (b, n, 9) appear; the camera's mount must be known."""
+        boxes, depth, rows, columns = self._boxes(actors)
+        order, n = depth.argsort(dim=1), actors.shape[1]  # the nearest first
+        worth = n - order.argsort(dim=1)  # n for the nearest, 1 for the farthest
+        most = ((rows * worth[..., None])[..., None] * columns[..., None, :]).amax(dim=1)  # argmax is far slower
+        nearest = order.gather(1, (n - most).long().clamp(max=n - 1).flatten(1)).view(most.shape)
+        return Stage(boxes, depth, nearest, most > 0)
+
+    def _covered(self, actors: Tensor) -> Tensor:
+        """Which pixels lie in any box, (b, h, w)."""
+        _, _, rows, columns = self._boxes(actors)
+        return torch.einsum("bnh,bnw->bhw", rows, columns) > 0
+
+    def _boxes(self, actors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes (b, n, 4) [left, top, right, bottom] of actors (b, n, 9), which may reach beyond the picture; their
+        depths (b, n); and the rows (b, n, h) and columns (b, n, w) of pixels that lie in each, as 1 and 0."""
         assert self.mount is not None
-        u, v, _ = on_picture(self.mount, self.aspect, x, y, z, nearest_m=NEAREST_M)
-        return torch.stack([u, v], dim=-1)
-
-    def _with_actors(self, ground: Tensor, motion: Motion, actors: Tensor) -> tuple[Tensor, Tensor]:
-        """The ground's grid, but inside an actor's new box the place in its old one; and Carried's `hidden`.
-
-        An actor is taken back by its own velocity, so that nothing has to know it again from frame to frame.
-        """
         there = present(actors)
-        rows = torch.where(there[..., None], actors.float(), 0.0)
-        x, y = motion.before(*(rows[..., i] - rows[..., 3 + i] * motion.dt_s for i in (1, 2)))
-        earlier = torch.cat(
-            [rows[..., :1], x[..., None], y[..., None], rows[..., 3:4] + motion.turn_rad[:, None, None], rows[..., 4:]],
-            dim=-1,
-        )
-        (new, depth), (old, _) = self._boxes(rows), self._boxes(earlier)
-        shown = there & (depth > NEAREST_M)
-        inside_new, inside_old = self._inside(new, shown), self._inside(old, shown)
-        order = depth.argsort(dim=1)  # the nearest first
-        place = torch.arange(order.shape[1], 0, -1, device=order.device, dtype=torch.float32)[None, :, None, None]
-        first = inside_new.gather(1, order[..., None, None].expand_as(inside_new)) * place
-        nearest = (order.shape[1] - first.amax(dim=1)).long().clamp(max=order.shape[1] - 1)  # argmax is far slower
-        nearest = order.gather(1, nearest.flatten(1)).view_as(nearest)
-        scale = (old[..., 2:] - old[..., :2]) / (new[..., 2:] - new[..., :2]).clamp(min=1e-3)
-        shift = old[..., :2] - scale * new[..., :2]
-        chosen = rearrange(nearest, "b h w -> b (h w) 1").expand(-1, -1, 2)
-        scale, shift = (
-            rearrange(t.gather(1, chosen), "b (h w) two -> b h w two", h=self.size[0]) for t in (scale, shift)
-        )
-        taken = torch.stack([self.u, self.v], dim=-1) * scale + shift
-        now = inside_new.any(1)
-        left = F.grid_sample(inside_old.any(1, keepdim=True).float(), ground, align_corners=False) * ~now[:, None]
-        return torch.where(now[..., None], taken, ground), left - now[:, None].float()
-
-    def _boxes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (b, n, 4) [left, top, right, bottom], which may reach beyond the picture, and their depths (b, n)."""
-        assert self.mount is not None
-        u, v, deep = on_picture(self.mount, self.aspect, *corners_of(rows), nearest_m=NEAREST_M)
-        return around(u, v), deep.amin(-1)
-
-    def _inside(self, boxes: Tensor, shown: Tensor) -> Tensor:
-        """Which pixels lie in which box, (b, n, h, w)."""
-        left, top, right, bottom = (edge[..., None, None] for edge in boxes.unbind(-1))
-        inside = (self.u >= left) & (self.u <= right) & (self.v >= top) & (self.v <= bottom)
-        return inside & shown[..., None, None]
+        corners = corners_of(torch.where(there[..., None], actors.float(), 0.0))
+        u, v, deep = on_picture(self.mount, self.aspect, *corners, nearest_m=NEAREST_M)
+        boxes, depth = around(u, v), deep.amin(-1)
+        left, top, right, bottom = (edge[..., None] for edge in boxes.unbind(-1))
+        columns = (self.u >= left) & (self.u <= right) & (there & (depth > NEAREST_M))[..., None]
+        rows = (self.v >= top) & (self.v <= bottom)
+        return boxes, depth, rows.float(), columns.float()

@@ -85,6 +85,7 @@ class OutcomeHeads(nn.Module):
     p_ends_given_event: Tensor
     hazard_scale: Tensor
     hazard_bias: Tensor
+    later: Tensor
     state_mean: Tensor
     state_std: Tensor
 
@@ -119,6 +120,7 @@ class OutcomeHeads(nn.Module):
         # Per event, and last for the episode's end: how logits of the present step and of later ones are bent.
         self.register_buffer("hazard_scale", torch.ones(num_events + 1, 2))
         self.register_buffer("hazard_bias", torch.zeros(num_events + 1, 2))
+        self.register_buffer("later", (torch.arange(config.horizon) > 0).long(), persistent=False)
         if num_state:
             self.register_buffer("state_mean", torch.zeros(num_state))
             self.register_buffer("state_std", torch.ones(num_state))
@@ -146,23 +148,27 @@ class OutcomeHeads(nn.Module):
         parts = features.to(self.hidden.weight.dtype).tensor_split([self.num_known], dim=-1)
         return self.doubt(torch.cat([_normed(x) for x in parts], dim=-1))[..., 0].float()
 
-    def forward(self, features: Tensor) -> OutcomePrediction:
-        raw = self.raw(features)
+    def forward(self, features: Tensor, raw: dict[str, Tensor] | None = None) -> OutcomePrediction:
+        """What is told by features (..., d + noted); `raw` spares reading them again."""
+        raw = self.raw(features) if raw is None else raw
+        calibrated = self._calibration()
         kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "scalar", "category")}
         return OutcomePrediction(
             reward=raw["reward"][..., 0] * self.reward_std + self.reward_mean,
-            p_terminated=self._calibrated(raw["terminated"], -1)[..., 0],
-            hazard={s.name: self._calibrated(raw[s.name], i) for i, s in enumerate(kinds["event"])},
+            p_terminated=calibrated(raw["terminated"], -1)[..., 0],
+            hazard={s.name: calibrated(raw[s.name], i) for i, s in enumerate(kinds["event"])},
             scalars={s.name: raw[s.name].sort(dim=-1).values * s.scale for s in kinds["scalar"]},
             categories={s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]},
             trust=1 - torch.searchsorted(self.usual_error, self.expected_error(features)) / len(self.usual_error),
             state=raw["state"] * self.state_std + self.state_mean if self.sizes["state"] else raw["state"],
         )
 
-    def _calibrated(self, logits: Tensor, event: int) -> Tensor:
-        """Probabilities of logits (..., h), the first of which is the present step."""
-        later = (torch.arange(logits.shape[-1], device=logits.device) > 0).long()
-        return torch.sigmoid(logits * self.hazard_scale[event][later] + self.hazard_bias[event][later])
+    def _calibration(self) -> Callable[[Tensor, int], Tensor]:
+        """Logits (..., h), the first of which is the present step, and the event's number, to probabilities."""
+        scale, bias = self.hazard_scale[:, self.later], self.hazard_bias[:, self.later]
+        return lambda logits, i: torch.addcmul(
+            bias[i, : logits.shape[-1]], logits, scale[i, : logits.shape[-1]]
+        ).sigmoid_()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Weights saved without a calibration keep the identity."""

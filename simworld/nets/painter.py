@@ -68,7 +68,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.condition(condition)[..., None, None].to(x.dtype).chunk(2, dim=1)
-        return x + self.second(F.silu(self.first(F.silu(self.norm(x) * (1 + scale) + shift))))
+        return x + self.second(F.silu(self.first(F.silu(torch.addcmul(shift, self.norm(x), 1 + scale)))))
 
 
 class Painter(nn.Module):
@@ -81,8 +81,8 @@ class Painter(nn.Module):
         super().__init__()
         self.config, self.carried = config, carried
         p, widths, c = config.patch, config.widths, config.condition
-        # the picture before, the one before it, the first carried one, and where actors hide the ground
-        self.embed = nn.Conv2d((3 * 3 + 1) * p * p + extra, widths[0], 1)
+        # the picture before, the one before it, two of the carried ones, and where actors hide the ground
+        self.embed = nn.Conv2d((4 * 3 + 1) * p * p + extra, widths[0], 1)
         self.places = nn.ModuleDict(
             {
                 camera: nn.ParameterList(
@@ -113,10 +113,11 @@ class Painter(nn.Module):
     def forward(
         self, camera: str, carried: Tensor, before: Tensor, hidden: Tensor, extra: Tensor, condition: Tensor
     ) -> Painted:
-        """carried (b, k, 3, h, w), of which the last is the picture before; `before` the one before that; hidden
-        (b, 1, h, w); extra (b, e, h / p, w / p); condition (b, c)."""
+        """carried (b, k, 3, h, w), of which the last is the picture before, and the first and the last but one are
+        looked at too; `before` (b, 3, h, w) the one before that; hidden (b, 1, h, w); extra (b, e, h / p, w / p);
+        condition (b, c)."""
         p = self.config.patch
-        shown = torch.cat([carried[:, -1], before, carried[:, 0], hidden], dim=1)
+        shown = torch.cat([carried[:, -1], before, carried[:, 0], carried[:, -2], hidden], dim=1)
         cells = torch.cat([F.pixel_unshuffle(shown, p), extra], dim=1).to(self.embed.weight.dtype)
         x = self.embed(cells.contiguous(memory_format=torch.channels_last))
         condition = F.silu(condition).to(x.dtype)

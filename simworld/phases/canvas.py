@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,30 +27,39 @@ SOFTEST = 0.33  # of the resolution is left to the softest pictures that the rea
 
 @dataclass
 class Films:
-    """b films under way: the row of each one's newest frame, how many steps are left to it, its newest two frames
-    {camera: uint8 (b, h, w, 3)}, its belief (b, d), and whether it is told of actors and of the true state."""
+    """b films under way: the row of each one's newest frame, how many steps are left to it, its newest two frames and
+    its first {camera: uint8 (b, h, w, 3)}, its belief (b, d), the actors (b, n, 9) and the boxes in which the first
+    frame showed them {camera: (b, n, 4)}, how the ego has crossed the road since (b, 3), and whether it is told of
+    actors and of the true state."""
 
     row: Tensor
     left: Tensor
     last: Frames
     before: Frames
+    first: Frames
     belief: Tensor
+    actors: Tensor
+    seen: dict[str, Tensor]
+    crossed: Tensor
     told: Tensor
     true: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        out = {name: getattr(self, name) for name in ("row", "left", "belief")}
-        out |= {name: getattr(self, name).to(torch.uint8) for name in ("told", "true")}  # which every backend can send
-        return out | {f"{name}/{c}": f for name in ("last", "before") for c, f in getattr(self, name).items()}
+        out: dict[str, Tensor] = {}
+        for name, value in vars(self).items():
+            out |= {f"{name}/{c}": x for c, x in value.items()} if isinstance(value, dict) else {name: value}
+        return out | {name: out[name].to(torch.uint8) for name in ("told", "true")}  # which every backend can send
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Films:
-        frames = {
-            name: {key.removeprefix(f"{name}/"): x for key, x in tensors.items() if key.startswith(f"{name}/")}
-            for name in ("last", "before")
-        }
-        row, left, belief = (tensors[name] for name in ("row", "left", "belief"))
-        return cls(row, left, frames["last"], frames["before"], belief, tensors["told"].bool(), tensors["true"].bool())
+        values: dict[str, Any] = {}
+        for key, x in tensors.items():
+            name, _, camera = key.partition("/")
+            if camera:
+                values.setdefault(name, {})[camera] = x
+            else:
+                values[name] = x.bool() if name in ("told", "true") else x
+        return cls(**values)
 
     def put(self, places: Tensor, fresh: Films) -> Films:
         """With new films in `places` (n,)."""
@@ -108,9 +118,23 @@ class CanvasPhase:
             before, after = (
                 torch.where(films.true[:, None] & s.isfinite(), s, o) for s, o in zip(state, own, strict=True)
             )
-        known = Known(encoded, belief, before, after, actors)
+            moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
+            cast = None
+            if actors is not None:
+                cast = self.model.canvas.cast(actors, films.actors, films.seen, moved.step)
+        known = Known(encoded, belief, before, after, moved, films.first, cast)
         losses, painted = self.model.loss(films.last, films.before, target, known, noise, true_state=state[1])
-        self.films = Films(films.row + 1, films.left - 1, painted, films.last, belief, films.told, films.true)
+        self.films = replace(
+            films,
+            row=films.row + 1,
+            left=films.left - 1,
+            last=painted,
+            before=films.last,
+            belief=belief,
+            crossed=moved.crossed,
+        )
+        if cast is not None:
+            self.films = replace(self.films, actors=cast.now, seen=cast.seen)
         return losses if self.model.reader is None else self._reading(step, losses)
 
     def one_step(self, step: int) -> dict[str, Tensor]:
@@ -133,14 +157,27 @@ class CanvasPhase:
             if not len(places):
                 return self.films
         chosen = rows[places.cpu().numpy()] + 1  # the sampler leaves two steps: one frame lies before
+        told, last = told[places] >= config.actor_drop, self._frames(chosen)
+        actors = torch.from_numpy(self.cache.actors[chosen]).to(self.run.device)[:, : self.model.max_actors]
+        actors, seen = self.model.canvas.begun(
+            torch.where(told[:, None, None], actors, torch.nan), len(chosen), self.run.device
+        )
+        belief, true = self._seen(chosen), true[places] < config.true_share
+        state, own = self._state(chosen), self.model.estimate(belief).detach()
         fresh = Films(
             row=torch.from_numpy(chosen).to(self.run.device),
             left=(1 + life[places] * self.longest(progress)).floor().long(),
-            last=self._frames(chosen),
+            last=last,
             before=self._frames(chosen - 1),
-            belief=self._seen(chosen),
-            told=told[places] >= config.actor_drop,
-            true=true[places] < config.true_share,
+            first=last,
+            belief=belief,
+            actors=actors,
+            seen=seen,
+            crossed=self.model.canvas.uncrossed(
+                torch.where(true[:, None] & state.isfinite(), state, own), *self.model.scale
+            ),
+            told=told,
+            true=true,
         )
         if self.films is None:
             return fresh
@@ -153,11 +190,14 @@ class CanvasPhase:
         """Action after each row, standardised states before and after it, actors after it, and the next frames."""
         device, model = self.run.device, self.model
         action = torch.from_numpy(self.cache.actions[rows]).to(device)
-        before, after = (torch.from_numpy(self.cache.state[at]).to(device) for at in (rows, rows + 1))
-        if model.spec.state_names:
-            before, after = (model.heads.standard_state(s).clamp(-4, 4) for s in (before, after))
+        before, after = self._state(rows), self._state(rows + 1)
         actors = torch.from_numpy(self.cache.actors[rows + 1]).to(device)[:, : model.max_actors]
         return action, (before, after), actors if actors.shape[1] else None, self._frames(rows + 1)
+
+    def _state(self, rows: NDArray[np.int64]) -> Tensor:
+        """The standardised state (b, s) at the rows."""
+        state = torch.from_numpy(self.cache.state[rows]).to(self.run.device)
+        return self.model.heads.standard_state(state).clamp(-4, 4) if self.model.spec.state_names else state
 
     @torch.no_grad()
     def _seen(self, rows: NDArray[np.int64]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Carrying: known ground and known boxes appear where geometry puts them."""
+"""Carrying: known ground appears where geometry puts it, and is known not to be seen where actors are."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def test_a_known_ground_is_carried_to_where_it_will_be_seen() -> None:
     below = slice(34, 64)  # nearer than about 20 m
     for speed, yaw in ((10.0, 0.0), (20.0, 0.3), (5.0, -0.6)):
         move = motion(speed, yaw)
-        now = pattern(*carrier.ground[:2])
-        x, y = move.before(carrier.ground[0][None], carrier.ground[1][None])
+        ground = carrier.points[:2, : SIZE[0] * SIZE[1]].unflatten(1, SIZE)
+        now = pattern(*ground)
+        x, y = move.before(ground[:1], ground[1:])
         coming = pattern(x[0], y[0])
-        carried = carrier(now[None], move).pictures[0, 0]
+        carried = carrier(now[None], now[None], carrier.ways(move, None))[0, 0]
         inside = slice(16, 48)  # what comes in from the sides was not seen
         error = (carried - coming)[:, below, inside].abs().mean()
         still = (now - coming)[:, below, inside].abs().mean()
@@ -40,18 +41,35 @@ def test_a_known_ground_is_carried_to_where_it_will_be_seen() -> None:
 
 def test_who_stands_sees_what_he_saw() -> None:
     picture = torch.rand(1, 3, *SIZE) * 2 - 1
-    carried = Carrier(FRONT, SIZE)(picture, motion(0.0)).pictures
+    carrier = Carrier(FRONT, SIZE)
+    carried = carrier(picture, picture, carrier.ways(motion(0.0), Motion.across(torch.zeros(1, 3))))
     assert carried.shape == (1, NUM_CARRIED, 3, *SIZE)
     # the far edge of the ground is cut off at a distance, which moves nothing by as much as a pixel
     assert (carried - picture[:, None]).abs().mean() < 0.02
 
 
+def test_a_first_picture_is_moved_across_the_road() -> None:
+    """Lines along x, seen from one place and turn, then from another."""
+    carrier = Carrier(FRONT, SIZE)
+    x, y = carrier.points[:2, : SIZE[0] * SIZE[1]].unflatten(1, SIZE)
+
+    def road(left_m: float, turn_rad: float) -> Tensor:
+        across = math.sin(turn_rad) * x + math.cos(turn_rad) * y + left_m
+        return torch.stack([torch.sin(across), torch.cos(across), torch.sin(0.5 * across)])
+
+    first, now = road(0.5, 0.0), road(1.5, 0.1)
+    across = Motion.across(torch.tensor([[1.0, 0.1, 0.0]]))
+    carried = carrier(first[None], first[None], carrier.ways(motion(9.0), across))[0, 2]
+    near = (slice(None), slice(40, 64), slice(16, 64))  # what comes in from the left is seen farther ahead
+    assert (carried - now)[near].abs().mean() < 0.1 * (first - now)[near].abs().mean()
+
+
 def test_without_a_mount_or_motion_pictures_stay() -> None:
     picture = torch.rand(2, 3, 16, 24)
     for carrier, move in ((Carrier(None, (16, 24)), motion(9.0)), (Carrier(FRONT, (16, 24)), None)):
-        carried = carrier(picture, move)
-        assert torch.equal(carried.pictures, picture[:, None].expand(-1, NUM_CARRIED, -1, -1, -1))
-        assert not carried.hidden.any()
+        assert torch.equal(
+            carrier(picture, picture, carrier.ways(move, None)), picture[:, None].expand(-1, NUM_CARRIED, -1, -1, -1)
+        )
 
 
 def actor(x: float, y: float, vx: float) -> Tensor:
@@ -59,24 +77,20 @@ def actor(x: float, y: float, vx: float) -> Tensor:
     return torch.tensor([[[0.0, x, y, 0.0, vx, 0.0, 4.5, 1.8, 1500.0]]])
 
 
-def test_a_told_actor_takes_its_pixels_along_and_uncovers_the_ground() -> None:
+def test_ground_that_an_actor_leaves_is_uncovered() -> None:
     carrier = Carrier(FRONT, SIZE)
     # ego at 10 m/s, the car ahead at 30: after the step it is 2 m farther, at 12 m, and so smaller
-    then, now = actor(12.0, 0.0, 30.0), actor(10.0, 0.0, 30.0)
-    boxes = [carrier._boxes(a)[0][0, 0] for a in (now, then)]
-    inside_now, inside_then = (carrier._inside(b[None, None], torch.ones(1, 1, dtype=torch.bool))[0, 0] for b in boxes)
-    assert inside_then.sum() < inside_now.sum()
-    picture = torch.where(inside_now, 1.0, -1.0).expand(1, 3, -1, -1)
-    carried = carrier(picture, motion(10.0), then)
-    assert carried.pictures[0, 0, 0][inside_then].mean() > 0.9
-    assert (carried.hidden[0, 0][inside_then] == -1).all()
-    uncovered = carried.hidden[0, 0] > 0.5
-    assert uncovered.any() and not (uncovered & inside_then).any()
-    assert carried.pictures[0, 0, 0][uncovered].mean() > 0  # the ground's picture shows the car there, wrongly
+    before, now = actor(10.0, 0.0, 30.0), carrier.stage(actor(12.0, 0.0, 30.0))
+    assert now.taken.sum() < carrier.stage(before).taken.sum()
+    hidden = carrier.uncovered(before, now, carrier.ways(motion(10.0), None))[:, 0]
+    assert (hidden[now.taken] == -1).all()
+    uncovered = hidden > 0.5
+    assert uncovered.any() and not (uncovered & now.taken).any()
 
 
-def test_nobody_told_is_the_same_as_none() -> None:
-    carrier, picture = Carrier(FRONT, SIZE), torch.rand(1, 3, *SIZE)
-    absent = carrier(picture, motion(8.0), torch.full((1, 3, 9), math.nan))
-    for a, b in zip(absent, carrier(picture, motion(8.0)), strict=True):
-        torch.testing.assert_close(a, b)
+def test_the_nearest_actor_is_what_a_pixel_shows() -> None:
+    both = torch.cat([actor(20.0, 0.0, 0.0), actor(10.0, 0.5, 0.0), torch.full((1, 1, 9), math.nan)], dim=1)
+    stage = Carrier(FRONT, SIZE).stage(both)
+    far, near, nobody = (Carrier(FRONT, SIZE).stage(both[:, i : i + 1]).taken for i in range(3))
+    assert (far & near).any() and (stage.nearest[near] == 1).all() and (stage.nearest[far & ~near] == 0).all()
+    assert torch.equal(stage.taken, far | near) and not nobody.any()
