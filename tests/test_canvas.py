@@ -143,6 +143,22 @@ def test_stopped_and_resumed_gives_the_same_bytes(tiny_store: Path, tmp_path: Pa
     assert load_world_model(tmp_path / "whole").config == PAINTING.canvas
 
 
+def test_no_step_of_training_reaches_into_the_next(tiny_store: Path, tmp_path: Path) -> None:
+    cache = EpisodeStore(tiny_store).cache()
+    config = dataclasses.replace(PAINTING.paint, window=4, unroll_from=0.0)
+    phase = CanvasPhase(
+        lively_canvas().requires_grad_(True),
+        cache,
+        config,
+        PAINTING.paint_optim,
+        0,
+        Run(tmp_path, torch.device("cpu"), None),
+    )
+    for step in range(6):
+        phase.loss(step, 1.0)["loss"].backward()
+        assert not any(x.requires_grad for x in phase.memory().values())
+
+
 def test_films_go_on_from_what_was_painted_and_end_with_their_episodes(tiny_store: Path, tmp_path: Path) -> None:
     cache = EpisodeStore(tiny_store).cache()
     config = dataclasses.replace(PAINTING.paint, window=50, unroll_from=0.0)
