@@ -258,5 +258,5 @@ def test_defaults_of_training_are_a_contract() -> None:
     """Runs in progress compare their recipe with these."""
     config = TrainConfig()
     assert (config.model, config.precision, config.seed, config.budget_min) == ("canvas", "bfloat16", 0, None)
-    assert (config.paint.batch, config.paint.window) == (64, 30)
+    assert (config.paint.batch, config.paint.window) == (64, 50)
     assert (config.codec.batch, config.dynamics.batch, config.dynamics.window) == (16, 8, 16)

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
-from simworld.model.actors import NUM_FIELDS, present
+from simworld.model.actors import NUM_FIELDS
 from simworld.model.carrying import (
     CURVATURE,
     HEADING,
@@ -200,13 +200,14 @@ class Canvas(nn.Module):
     def begun(self, actors: Tensor | None, num: int, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
         """What Cast has as `before` and `seen` when `num` films begin with these actors (num, n, 9)."""
         nobody = torch.full((num, self.config.max_actors, NUM_FIELDS), torch.nan, device=device)
-        actors = nobody if actors is None else self._padded(actors)
-        seen = {}
+        if actors is None:
+            return nobody, {c: nobody[..., :4] for c in self.cameras}
+        actors, seen = self._padded(actors), {}
         for camera in self.cameras:
             carrier = self.carriers[camera]
             assert isinstance(carrier, Carrier)
-            well = self.sprites is not None and carrier.mount is not None and bool(present(actors).any())
-            seen[camera] = carrier.stage(actors).well_seen() if well else nobody[..., :4]
+            shows = self.sprites is not None and carrier.mount is not None
+            seen[camera] = carrier.stage(actors).well_seen() if shows else nobody[..., :4]
         return actors, seen
 
     def _padded(self, actors: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class OutcomeHeads(nn.Module):
         # Per event, and last for the episode's end: how logits of the present step and of later ones are bent.
         self.register_buffer("hazard_scale", torch.ones(num_events + 1, 2))
         self.register_buffer("hazard_bias", torch.zeros(num_events + 1, 2))
-        self.register_buffer("later", (torch.arange(config.horizon) > 0).long(), persistent=False)
+        self.register_buffer("later", (torch.arange(config.horizon) > 0).float(), persistent=False)
         if num_state:
             self.register_buffer("state_mean", torch.zeros(num_state))
             self.register_buffer("state_std", torch.ones(num_state))
@@ -165,7 +165,7 @@ class OutcomeHeads(nn.Module):
 
     def _calibration(self) -> Callable[[Tensor, int], Tensor]:
         """Logits (..., h), the first of which is the present step, and the event's number, to probabilities."""
-        scale, bias = self.hazard_scale[:, self.later], self.hazard_bias[:, self.later]
+        scale, bias = (torch.lerp(x[:, :1], x[:, 1:], self.later) for x in (self.hazard_scale, self.hazard_bias))
         return lambda logits, i: torch.addcmul(
             bias[i, : logits.shape[-1]], logits, scale[i, : logits.shape[-1]]
         ).sigmoid_()

@@ -124,8 +124,8 @@ def test_loss_leaves_its_inputs_alone_and_repeats():
 def test_untrained_loss_is_one_on_data_of_the_assumed_spread():
     # The network starts at (almost) zero and its target has unit variance.
     model = ReferenceModel(SMALL, spec_of(front=(16, 16)))
-    frames = to_uint8(0.45 * torch.randn(16, 6, 3, 16, 16, generator=generator()).clamp(-2.2, 2.2))
-    loss = model.loss({"front": frames}, torch.zeros(16, 5, 2), stream(16))
+    frames = to_uint8(0.45 * torch.randn(256, 6, 3, 16, 16, generator=generator()).clamp(-2.2, 2.2))
+    loss = model.loss({"front": frames}, torch.zeros(256, 5, 2), stream(256))
     assert loss.item() == pytest.approx(1, abs=0.15)
 
 
