@@ -12,14 +12,12 @@ from simworld.believing import BelievingWorldModel, Watched
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.belief import Belief, BeliefConfig
-from simworld.model.canvas import Canvas, CanvasConfig, Known, Pictures
+from simworld.model.canvas import Canvas, CanvasConfig, Frames, Known, Pictures
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import Reader
 from simworld.world_model import lay_out_channels_last
-
-Frames = dict[str, Tensor]
 
 
 @dataclass(frozen=True)

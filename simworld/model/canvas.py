@@ -104,7 +104,7 @@ class Canvas(nn.Module):
         self.config, self.cameras, self.dt_s = config, dict(cameras), dt_s
         self.mounts = {c: m for c, m in (mounts or {}).items() if c in cameras}
         self.motion_at, self.road_at = (
-            [state_names.index(name) for name in names if name in state_names] if set(names) <= set(state_names) else []
+            [state_names.index(name) for name in names] if set(names) <= set(state_names) else []
             for names in ((SPEED, YAW_RATE), (HEADING, CURVATURE, LATERAL, LANE))
         )
         self.carriers = nn.ModuleDict(

@@ -65,9 +65,7 @@ class Carrier(nn.Module):
 
     u: Tensor  # where pixels are in the picture, (w,) and (h,)
     v: Tensor
-    points: (
-        Tensor  # where each pixel's ray meets ground and upright plane, (4, 2 h w): x, y, z in the ego's frame, and 1
-    )
+    points: Tensor  # where each pixel's ray meets ground and upright plane, (4, 2 h w): x, y, z of the ego's, and 1
     camera: Tensor  # (5, 12), see `_camera`
 
     def __init__(self, mount: Mount | None, size: tuple[int, int]) -> None:

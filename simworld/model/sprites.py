@@ -70,10 +70,8 @@ class Sprites(nn.Module):
         h, w = stage.taken.shape[1:]
         at = rearrange(stage.nearest, "b h w -> b (h w) 1")
         tile = self._tiles(look.actors, place)
-        grown = (look.seen[..., 2:] - look.seen[..., :2]).amin(-1) / (stage.boxes[..., 2:] - stage.boxes[..., :2]).amin(
-            -1
-        )
-        each = torch.cat([stage.boxes, look.seen, tile, grown.clamp(max=1.0)[..., None]], dim=-1)
+        then, now = ((boxes[..., 2:] - boxes[..., :2]).amin(-1) for boxes in (look.seen, stage.boxes))
+        each = torch.cat([stage.boxes, look.seen, tile, (then / now).clamp(max=1.0)[..., None]], dim=-1)
         box, seen, tile, sharp = each.gather(1, at.expand(-1, -1, each.shape[-1])).split([4, 4, 2, 1], dim=-1)
         v, u = torch.meshgrid(*((torch.arange(n, device=at.device) + 0.5) / n * 2 - 1 for n in (h, w)), indexing="ij")
         pixel = torch.stack([u.flatten(), v.flatten()], dim=-1)

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simworld.canvas_world_model import CanvasWorldModel, Frames
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.futures import frames_ago
 from simworld.model.actions import encode_actions
-from simworld.model.canvas import Known
+from simworld.model.canvas import Frames, Known
 from simworld.model.noise import NoiseStream
 from simworld.model.pixels import soften, to_model
 from simworld.model.reader import FRAMES
@@ -115,9 +115,7 @@ class CanvasPhase:
             encoded = encode_actions(action, self.cache.spec.action)
             belief = self.model.belief.roll(films.belief, encoded, actors)
             own = [self.model.estimate(b) for b in (films.belief, belief)]
-            before, after = (
-                torch.where(films.true[:, None] & s.isfinite(), s, o) for s, o in zip(state, own, strict=True)
-            )
+            before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
             cast = None
             if actors is not None:
@@ -158,12 +156,11 @@ class CanvasPhase:
                 return self.films
         chosen = rows[places.cpu().numpy()] + 1  # the sampler leaves two steps: one frame lies before
         told, last = told[places] >= config.actor_drop, self._frames(chosen)
-        actors = torch.from_numpy(self.cache.actors[chosen]).to(self.run.device)[:, : self.model.max_actors]
         actors, seen = self.model.canvas.begun(
-            torch.where(told[:, None, None], actors, torch.nan), len(chosen), self.run.device
+            torch.where(told[:, None, None], self._actors(chosen), torch.nan), len(chosen), self.run.device
         )
         belief, true = self._seen(chosen), true[places] < config.true_share
-        state, own = self._state(chosen), self.model.estimate(belief).detach()
+        state = held(true, self._state(chosen), self.model.estimate(belief).detach())
         fresh = Films(
             row=torch.from_numpy(chosen).to(self.run.device),
             left=(1 + life[places] * self.longest(progress)).floor().long(),
@@ -173,9 +170,7 @@ class CanvasPhase:
             belief=belief,
             actors=actors,
             seen=seen,
-            crossed=self.model.canvas.uncrossed(
-                torch.where(true[:, None] & state.isfinite(), state, own), *self.model.scale
-            ),
+            crossed=self.model.canvas.uncrossed(state, *self.model.scale),
             told=told,
             true=true,
         )
@@ -188,14 +183,17 @@ class CanvasPhase:
 
     def _recorded(self, rows: NDArray[np.int64]) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None, Frames]:
         """Action after each row, standardised states before and after it, actors after it, and the next frames."""
-        device, model = self.run.device, self.model
-        action = torch.from_numpy(self.cache.actions[rows]).to(device)
-        before, after = self._state(rows), self._state(rows + 1)
-        actors = torch.from_numpy(self.cache.actors[rows + 1]).to(device)[:, : model.max_actors]
-        return action, (before, after), actors if actors.shape[1] else None, self._frames(rows + 1)
+        action = torch.from_numpy(self.cache.actions[rows]).to(self.run.device)
+        actors = self._actors(rows + 1)
+        state = self._state(rows), self._state(rows + 1)
+        return action, state, actors if actors.shape[1] else None, self._frames(rows + 1)
+
+    def _actors(self, rows: NDArray[np.int64]) -> Tensor:
+        """Who is there at the rows, (b, n, 9), as many as the model can be told of."""
+        return torch.from_numpy(self.cache.actors[rows]).to(self.run.device)[:, : self.model.max_actors]
 
     def _state(self, rows: NDArray[np.int64]) -> Tensor:
-        """The standardised state (b, s) at the rows."""
+        """The standardised state (..., s) at the rows (...)."""
         state = torch.from_numpy(self.cache.state[rows]).to(self.run.device)
         return self.model.heads.standard_state(state).clamp(-4, 4) if self.model.spec.state_names else state
 
@@ -211,10 +209,15 @@ class CanvasPhase:
         at = self.looks.rows(step)[:, None] + np.arange(FRAMES)
         keep = float(np.random.default_rng([self.seed, step]).uniform(SOFTEST, 1.0))
         real = self.model.cells({c: softened(to_model(f), keep) for c, f in self._frames(at).items()})
-        state = self.model.heads.standard_state(torch.from_numpy(self.cache.state[at]).to(self.run.device))
         noise = stream(self.seed + 1, step, self.looks, self.run.device)
-        read = self.model.reader.learned(real, state.clamp(-4, 4), noise)
+        read = self.model.reader.learned(real, self._state(at), noise)
         return losses | {"loss": losses["loss"] + read, "read": read}
+
+
+def held(true: Tensor, recorded: Tensor, own: Tensor) -> Tensor:
+    """The states (b, s) that films learn by: the recorded ones of those that are `true` (b,), as far as they are known,
+    and else the model's own."""
+    return torch.where(true[:, None] & recorded.isfinite(), recorded, own)
 
 
 def softened(pictures: Tensor, keep: float) -> Tensor:
