@@ -94,7 +94,7 @@ def last_rows(out: Path) -> dict[str, dict[str, float]]:
 def test_two_ranks_reach_the_loss_and_weights_of_one(kind: str, how: str, runs: Path) -> None:
     one, two = runs / "one", runs / f"{kind}-{how}"
     for phase in ("belief", "dynamics"):
-        compare(one, two, phase)
+        assert_alike(one, two, phase)
 
 
 @pytest.mark.parametrize("how", ["whole", "to-one"])
@@ -102,12 +102,12 @@ def test_two_ranks_reach_the_loss_and_weights_of_one(kind: str, how: str, runs: 
 def test_two_ranks_paint_what_one_paints(kind: str, how: str, runs: Path) -> None:
     """The films under way are shared among the ranks, and handed on where there are fewer."""
     for phase in ("belief", "paint"):
-        compare(runs / "one-canvas", runs / f"{kind}-canvas-{how}", phase)
+        assert_alike(runs / "one-canvas", runs / f"{kind}-canvas-{how}", phase)
 
 
 def test_two_ranks_reach_the_reference_of_one(runs: Path) -> None:
     """Its noise is a function of the place in the whole batch."""
-    compare(runs / "one-unet", runs / "fsdp-unet", "reference")
+    assert_alike(runs / "one-unet", runs / "fsdp-unet", "reference")
 
 
 def test_recomputing_changes_nothing(runs: Path) -> None:
@@ -116,7 +116,7 @@ def test_recomputing_changes_nothing(runs: Path) -> None:
     assert (out / "model/model.safetensors").read_bytes() == (runs / "one/model/model.safetensors").read_bytes()
 
 
-def compare(one: Path, two: Path, phase: str) -> None:
+def assert_alike(one: Path, two: Path, phase: str) -> None:
     a, b = last_rows(one)[phase], last_rows(two)[phase]
     for name in a.keys() - {"phase", "cpu_s"}:
         assert b[name] == pytest.approx(a[name], abs=1e-4, rel=1e-3), name
