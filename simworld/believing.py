@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simworld.model.actors import drop_actors
+from simworld.model.ahead import Ahead
 from simworld.model.belief import Belief
 from simworld.model.noise import NoiseStream
 from simworld.world_model import Prediction, WorldModel
@@ -30,6 +31,7 @@ class BelievingWorldModel(WorldModel[StateT]):
     """A WorldModel whose outcome heads read a belief, and beside it what the network noted that drew the frame."""
 
     belief: Belief
+    ahead: Ahead | None = None  # reads off the belief who is ahead, in models that draw them
     actor_drop: float  # the share of training films that are told of no actors
 
     @staticmethod
@@ -42,7 +44,7 @@ class BelievingWorldModel(WorldModel[StateT]):
     @property
     def outcome_parts(self) -> tuple[str, ...]:
         """The parts that learn what actions cause, not how it looks."""
-        return ("belief", "heads.hidden", "heads.out")
+        return ("belief", "heads.hidden", "heads.out", *(["ahead"] if self.ahead is not None else []))
 
     @abstractmethod
     def watch(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> Watched[StateT]:

@@ -11,8 +11,10 @@ from torch import Tensor
 from simworld.believing import BelievingWorldModel, Watched
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
+from simworld.model.ahead import LANES, ROAD, Ahead
 from simworld.model.belief import Belief, BeliefConfig
-from simworld.model.canvas import Canvas, CanvasConfig, Frames, Known, Pictures
+from simworld.model.canvas import Canvas, CanvasConfig, Cast, Frames, Known, Pictures
+from simworld.model.carrying import Motion
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
@@ -37,9 +39,9 @@ class CanvasWorldConfig:
 @dataclass(frozen=True)
 class CanvasState:
     """last, before and first {camera: uint8 (b, h, w, 3)}: the newest frames, and the newest real one; actors (b, n, 9)
-    that were told in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
-    them; belief (b, d) and standardised state (b, s) of the newest; crossed (b, 3), how the ego has moved across the
-    road since the first; seed and step int64 (b,)."""
+    that were drawn in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
+    them; belief (b, d) and standardised state (b, s) of the newest; crossed (b, 6), how the ego has moved across the
+    road since the first (see `Moved`); seed and step int64 (b,)."""
 
     last: Frames
     before: Frames
@@ -89,6 +91,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             if spec.state_names
             else None
         )
+        reads_road = set(ROAD) <= set(spec.state_names) and bool(self.canvas.mounts) and bool(self.max_actors)
+        self.ahead = Ahead(config.belief.size, spec.state_names) if reads_road else None
         self.heads = OutcomeHeads(
             config.heads,
             spec.outcomes,
@@ -115,11 +119,12 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         self.check_start(frames, actions)
         k = actions.shape[1]
         told = self.check_actors(actors, (len(actions), k))
-        there, seen = self.canvas.begun(None if told is None else told[:, -1], len(actions), actions.device)
         last = {c: f[:, k].contiguous() for c, f in frames.items()}
         at = [max(0, k - ago) for ago in self.config.belief.ago]
         belief = self.belief.see({c: f[:, at] for c, f in frames.items()})
         estimate = self.estimate(belief)
+        here = told[:, -1] if told is not None else self.believed_actors(belief, estimate)
+        there, seen = self.canvas.begun(here, len(actions), actions.device)
         return CanvasState(
             last=last,
             before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
@@ -142,7 +147,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
-        cast = None if actors is None else self.canvas.cast(actors, state.actors, state.seen, moved.step)
+        cast = self._cast(actors, belief, now, state, moved.step)
         known = Known(encoded, belief, state.state, now, moved, state.first, cast)
         noise = NoiseStream(state.seed, state.step)
         noisy = {c: noise.normal(3, *size) for c, size in self.canvas.cells.items()}
@@ -161,14 +166,31 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             state,
             last=frames,
             before=state.last,
-            actors=there,
-            seen=seen,
+            actors=self.canvas.padded(there),
+            seen={c: self.canvas.padded(boxes) for c, boxes in seen.items()},
             belief=belief,
             state=now,
             crossed=moved.crossed,
             step=state.step + 1,
         )
         return Watched(state, frames, torch.cat([belief, noted], dim=-1), raw)
+
+    def believed_actors(self, belief: Tensor, state: Tensor, before: Tensor | None = None) -> Tensor | None:
+        """The nearest actors ahead (b, lanes, 9) by belief (b, d) and standardised state (b, s), given those believed
+        to be there the step `before`; None where the model does not tell itself of any."""
+        if self.ahead is None:
+            return None
+        mean, std = self.scale
+        return self.ahead.believed(belief, state * std + mean, before)
+
+    def _cast(
+        self, told: Tensor | None, belief: Tensor, now: Tensor, before: CanvasState, motion: Motion | None
+    ) -> Cast | None:
+        """Whom a step draws: those it is told of, or else those who are believed to be there."""
+        if told is not None:
+            return self.canvas.cast(told, before.actors, before.seen, motion)
+        actors = self.believed_actors(belief, now, before.actors[:, : len(LANES)])
+        return None if actors is None else self.canvas.believed_cast(actors, before.actors, before.seen)
 
     @property
     def scale(self) -> tuple[Tensor, Tensor]:

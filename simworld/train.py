@@ -69,7 +69,7 @@ class TrainConfig:
     unet: ReferenceWorldConfig = field(default_factory=ReferenceWorldConfig)
     codec: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=16))
     codec_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1.5e-3, ema=0.995))
-    belief: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=96, window=30))
+    belief: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=64, window=30))
     belief_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="muon_all", cooldown=0.7, weight_decay=0.03)
     )
@@ -88,7 +88,7 @@ class TrainConfig:
     init: str | None = None
     budget_min: float | None = None
     codec_share: float = 0.2
-    belief_share: float = 0.2
+    belief_share: float = 0.3
     save_every_s: float = 60.0
     sharding: Sharding = "replicated"
     recompute: bool = False

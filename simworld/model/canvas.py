@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.actors import NUM_FIELDS
+from simworld.model.ahead import same
 from simworld.model.carrying import (
     CURVATURE,
     HEADING,
@@ -30,7 +31,7 @@ from simworld.nets.painter import Painted, Painter, PainterConfig
 
 Pictures = dict[str, Tensor]  # {camera: float32 (b, 3, h, w)} in [-1, 1]
 Frames = dict[str, Tensor]  # {camera: uint8 (b, h, w, 3)}
-DRAWN_S = 3.0  # how fast the dead reckoned place in the lane is drawn to the estimated one
+TRUSTED_S = 3.0  # after so long the dead reckoned place in the lane counts as much as the estimated one
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class CanvasConfig:
 
 
 class Cast(NamedTuple):
-    """The actors that the model is told of: (b, n, 9) as they are `now`, after the step, NaN where absent, and as they
-    were told `before` it, with the boxes {camera: (b, n, 4)} in which each of now was `seen` in the first pictures, NaN
+    """The actors that are drawn: (b, n, 9) as they are `now`, after the step, NaN where absent, and as they
+    were `before` it, with the boxes {camera: (b, n, 4)} in which each of now was `seen` in the first pictures, NaN
     where in none."""
 
     now: Tensor
@@ -62,8 +63,10 @@ class Cast(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """How the ego moves in the step, None if unknown; and (b, 3) how it has crossed the road and turned against it
-    since the first picture, in m to the left and rad, and where in its lane it was then, in m."""
+    """How the ego moves in the step, None if unknown; and what has become of its place on the road since the first
+    picture, (b, 6): how it has crossed the road and turned against it, in m to the left and rad, where in its lane it
+    was at first, in m, the way across by dead reckoning, how far the estimated way is off that, in m, and the time, in
+    s."""
 
     step: Motion | None
     crossed: Tensor
@@ -72,7 +75,7 @@ class Moved(NamedTuple):
 class Known(NamedTuple):
     """What a step is drawn by: the encoded action (b, a), the belief (b, d) of the coming frame, the standardised state
     (b, s) before and after it, how the ego has moved, the `first` pictures, which are the newest real ones, and the
-    cast, None where nobody is told."""
+    cast, None where nobody is told or believed of."""
 
     action: Tensor
     belief: Tensor
@@ -136,16 +139,16 @@ class Canvas(nn.Module):
     def uncrossed(self, state: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """What Moved has as `crossed` at the first picture, by its standardised state (b, s), of this mean and spread
         (s,)."""
-        crossed = torch.zeros(len(state), 3, device=state.device)
+        crossed = torch.zeros(len(state), 6, device=state.device)
         if self.road_at:
             crossed[:, 2] = (state * std + mean)[:, self.road_at[2]]
         return crossed
 
     def moved(self, before: Tensor, after: Tensor, crossed: Tensor, mean: Tensor, std: Tensor) -> Moved:
-        """The motion between two standardised states, and what `crossed` (b, 3) becomes by it.
+        """The motion between two standardised states, and what `crossed` (b, 6) becomes by it.
 
-        By dead reckoning, since a place that is estimated anew at every step would make the road tremble; it is drawn
-        towards the estimated place between two lines, within seconds.
+        By dead reckoning at first, since a place that is estimated anew at every step would make the road tremble; its
+        errors grow with time, and more and more counts where between two lines the ego is estimated to be.
         """
         if not self.motion_at:
             return Moved(None, crossed)
@@ -157,11 +160,13 @@ class Canvas(nn.Module):
         (heading, curvature), (lateral, lane) = (
             x[:, at].unbind(1) for x, at in ((between, self.road_at[:2]), (after * std + mean, self.road_at[2:]))
         )
-        left, turn, first = crossed.unbind(1)
-        left = left + speed * heading.sin() * self.dt_s
-        off, lane = lateral - first - left, lane.clamp(min=1.0)
-        left = left + (off - lane * (off / lane).round()) * (self.dt_s / DRAWN_S)
-        return Moved(step, torch.stack([left, turn + (yaw_rate - curvature * speed) * self.dt_s, first], dim=1))
+        _, turn, first, reckoned, off, time_s = crossed.unbind(1)
+        reckoned, lane, time_s = reckoned + speed * heading.sin() * self.dt_s, lane.clamp(min=1.0), time_s + self.dt_s
+        change = lateral - first - reckoned - off
+        off = off + change - lane * (change / lane).round()  # one lane looks as the next
+        left = reckoned + time_s.square() / (time_s.square() + TRUSTED_S**2) * off
+        turn = turn + (yaw_rate - curvature * speed) * self.dt_s
+        return Moved(step, torch.stack([left, turn, first, reckoned, off, time_s], dim=1))
 
     def forward(
         self, last: Pictures, before: Pictures, noisy: Pictures, level: Tensor, known: Known
@@ -202,7 +207,7 @@ class Canvas(nn.Module):
         nobody = torch.full((num, self.config.max_actors, NUM_FIELDS), torch.nan, device=device)
         if actors is None:
             return nobody, {c: nobody[..., :4] for c in self.cameras}
-        actors, seen = self._padded(actors), {}
+        actors, seen = self.padded(actors), {}
         for camera in self.cameras:
             carrier = self.carriers[camera]
             assert isinstance(carrier, Carrier)
@@ -210,12 +215,19 @@ class Canvas(nn.Module):
             seen[camera] = carrier.stage(actors).well_seen() if shows else nobody[..., :4]
         return actors, seen
 
-    def _padded(self, actors: Tensor) -> Tensor:
+    def padded(self, actors: Tensor) -> Tensor:
+        """Actors (b, n, ...), or what there is of each, as many as the canvas can be told of."""
         return F.pad(actors, (0, 0, 0, self.config.max_actors - actors.shape[1]), value=torch.nan)
+
+    def believed_cast(self, now: Tensor, before: Tensor, seen: dict[str, Tensor]) -> Cast:
+        """The cast of a step after which the nearest in each lane are believed to be the actors (b, lanes, 9)."""
+        n = now.shape[1]
+        before, still = before[:, :n], same(before[:, :n], now[..., 1])[..., None]
+        return Cast(now, before, {c: torch.where(still, s[:, :n], torch.nan) for c, s in seen.items()})
 
     def cast(self, now: Tensor, before: Tensor, seen: dict[str, Tensor], motion: Motion | None) -> Cast:
         """The cast of a step after which the actors (b, n, 9) are where `now` tells, known again among those before."""
-        now = self._padded(now)
+        now = self.padded(now)
         if motion is None:
             return Cast(now, before, {c: torch.full_like(now[..., :4], torch.nan) for c in seen})
         rows = torch.nan_to_num(now)

@@ -206,8 +206,7 @@ class OutcomeHeads(nn.Module):
         )
         losses = {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
         if self.sizes["state"]:
-            off = F.smooth_l1_loss(raw["state"], self.standard_state(targets.state), reduction="none", beta=0.5)
-            losses["state"] = (off.mean(-1) * recorded).mean()
+            losses["state"] = (self.state_loss(raw, targets.state) * recorded).mean()
         for spec in self.specs:
             if spec.kind == "event":
                 losses[spec.name] = self._hazard_loss(
@@ -218,6 +217,10 @@ class OutcomeHeads(nn.Module):
             else:
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses
+
+    def state_loss(self, raw: dict[str, Tensor], state: Tensor) -> Tensor:
+        """How far (...) the state that is read is off the env's state (..., s)."""
+        return F.smooth_l1_loss(raw["state"], self.standard_state(state), reduction="none", beta=0.5).mean(-1)
 
     def standard_state(self, state: Tensor) -> Tensor:
         """The env's state (..., s) in units of its spread in the training data."""

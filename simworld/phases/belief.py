@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.believing import BelievingWorldModel
@@ -17,12 +19,14 @@ from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
 
 OUTCOME_WEIGHT = 0.2  # of each outcome's loss, beside that of the state
+AHEAD_WEIGHT = 0.4  # of who is ahead
 
 
 class BeliefPhase:
     """Frames before a row, and the steps recorded after it: the belief and the outcome heads, together.
 
-    The pictures of the future play no part, so that a step costs little and each learns from 3 s of what followed.
+    The pictures of the future play no part, so that a step costs little and each learns from 3 s of what followed. As
+    many frames again are only seen: how things look takes more frames to learn than how they go on.
     """
 
     name = "belief"
@@ -39,19 +43,38 @@ class BeliefPhase:
         self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
         self.seed, self.run, self.parts = seed, run, model.outcome_parts
         self.sampler = shared_sampler(cache, config, 1, seed, run)
+        self.looks = shared_sampler(cache, config, 1, seed + 1, run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        rows, device = self.sampler.rows(step), self.run.device
+        model, rows, device = self.model, self.sampler.rows(step), self.run.device
         noise = stream(self.seed, step, self.sampler, device)
-        before = frames_ago(self.cache, rows, self.model.belief.config.ago)
-        frames = {c: relit(torch.from_numpy(f[before]).to(device), noise) for c, f in self.cache.frames.items()}
+        looked = np.concatenate([rows, self.looks.rows(step)])
+        seen = model.belief.see(self._frames(looked, noise))
         future = Futures.of(self.cache, rows, self.config.window)
         actions = encode_actions(future.actions(self.cache).to(device), self.cache.spec.action)
-        actors = self.model.some_actors(future.actors(self.cache).to(device), noise)
-        beliefs = self.model.belief.follow(self.model.belief.see(frames)[:, None], actions, actors)
-        losses = self.model.heads.loss(beliefs, future.targets(self.cache).map(lambda x: x.to(device)))
+        actors = future.actors(self.cache).to(device)
+        beliefs = model.belief.follow(seen[: len(rows), None], actions, model.some_actors(actors, noise))
+        targets = future.targets(self.cache).map(lambda x: x.to(device))
+        losses = model.heads.loss(beliefs, targets)
         total = torch.stack([x if name == "state" else OUTCOME_WEIGHT * x for name, x in losses.items()]).sum()
+        there, state = (torch.from_numpy(x[looked]).to(device) for x in (self.cache.actors, self.cache.state))
+        if model.heads.sizes["state"]:
+            losses["seen"] = model.heads.state_loss(model.heads.raw(seen), state).mean()
+            total = total + losses["seen"]
+        if model.ahead is not None:
+            coming = model.ahead.loss(beliefs, actors, targets.state) * (targets.steps_left >= 0)
+            losses["ahead"] = coming.mean() + model.ahead.loss(seen, there, state).mean()
+            total = total + AHEAD_WEIGHT * losses["ahead"]
         return {"loss": total} | losses
+
+    def _frames(self, rows: NDArray[np.int64], noise: NoiseStream) -> dict[str, Tensor]:
+        """What is seen at the rows (two for each of the noise), each in another light."""
+        before, device = frames_ago(self.cache, rows, self.model.belief.config.ago), self.run.device
+        out = {}
+        for camera, frames in self.cache.frames.items():
+            halves = torch.from_numpy(frames[before]).to(device).chunk(2)
+            out[camera] = torch.cat([relit(half, noise) for half in halves])
+        return out
 
 
 def relit(frames: Tensor, noise: NoiseStream) -> Tensor:

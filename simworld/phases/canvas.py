@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,9 +29,9 @@ SOFTEST = 0.33  # of the resolution is left to the softest pictures that the rea
 @dataclass
 class Films:
     """b films under way: the row of each one's newest frame, how many steps are left to it, its newest two frames and
-    its first {camera: uint8 (b, h, w, 3)}, its belief (b, d), the actors (b, n, 9) and the boxes in which the first
-    frame showed them {camera: (b, n, 4)}, how the ego has crossed the road since (b, 3), and whether it is told of
-    actors and of the true state."""
+    its first {camera: uint8 (b, h, w, 3)}, its belief (b, d), the actors (b, n, 9) drawn and the boxes in which the
+    first frame showed them {camera: (b, n, 4)}, how the ego has crossed the road since (b, 6), and whether it is told
+    of actors and of the true state."""
 
     row: Tensor
     left: Tensor
@@ -109,8 +110,8 @@ class CanvasPhase:
         noise = stream(self.seed, step, self.sampler, self.run.device)
         films = self._begun(step, progress, noise)
         rows = films.row.cpu().numpy()
-        action, state, actors, target = self._recorded(rows)
-        actors = torch.where(films.told[:, None, None], actors, torch.nan) if actors is not None else None
+        action, state, recorded, target = self._recorded(rows)
+        actors = torch.where(films.told[:, None, None], recorded, torch.nan) if recorded is not None else None
         with torch.no_grad():
             encoded = encode_actions(action, self.cache.spec.action)
             belief = self.model.belief.roll(films.belief, encoded, actors)
@@ -118,8 +119,9 @@ class CanvasPhase:
             before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
             cast = None
-            if actors is not None:
-                cast = self.model.canvas.cast(actors, films.actors, films.seen, moved.step)
+            if recorded is not None:
+                drawn = self._drawn(films.told, recorded, rows + 1)
+                cast = self.model.canvas.cast(drawn, films.actors, films.seen, moved.step)
         known = Known(encoded, belief, before, after, moved, films.first, cast)
         losses, painted = self.model.loss(films.last, films.before, target, known, noise, true_state=state[1])
         self.films = replace(
@@ -156,9 +158,8 @@ class CanvasPhase:
                 return self.films
         chosen = rows[places.cpu().numpy()] + 1  # the sampler leaves two steps: one frame lies before
         told, last = told[places] >= config.actor_drop, self._frames(chosen)
-        actors, seen = self.model.canvas.begun(
-            torch.where(told[:, None, None], self._actors(chosen), torch.nan), len(chosen), self.run.device
-        )
+        drawn = self._drawn(told, self._actors(chosen), chosen)
+        actors, seen = self.model.canvas.begun(drawn, len(chosen), self.run.device)
         belief, true = self._seen(chosen), true[places] < config.true_share
         state = held(true, self._state(chosen), self.model.estimate(belief).detach())
         fresh = Films(
@@ -191,6 +192,15 @@ class CanvasPhase:
     def _actors(self, rows: NDArray[np.int64]) -> Tensor:
         """Who is there at the rows, (b, n, 9), as many as the model can be told of."""
         return torch.from_numpy(self.cache.actors[rows]).to(self.run.device)[:, : self.model.max_actors]
+
+    def _drawn(self, told: Tensor, actors: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """Of the actors (b, n, 9) at the rows those that are drawn: all of them in films that are `told` (b,), and else
+        those that the model tells itself of."""
+        if self.model.ahead is None:
+            return torch.where(told[:, None, None], actors, torch.nan)
+        who = self.model.ahead.who(actors, torch.from_numpy(self.cache.state[rows]).to(self.run.device))
+        n = actors.shape[1]
+        return torch.where(told[:, None, None], actors, F.pad(who, (0, 0, 0, n), value=torch.nan)[:, :n])
 
     def _state(self, rows: NDArray[np.int64]) -> Tensor:
         """The standardised state (..., s) at the rows (...)."""
