@@ -31,7 +31,7 @@ class BelievingWorldModel(WorldModel[StateT]):
     """A WorldModel whose outcome heads read a belief, and beside it what the network noted that drew the frame."""
 
     belief: Belief
-    ahead: Ahead | None = None  # reads off the belief who is ahead, in models that draw them
+    ahead: Ahead | None  # reads off the belief who is ahead, in models that draw them
     actor_drop: float  # the share of training films that are told of no actors
 
     @staticmethod

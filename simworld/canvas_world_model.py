@@ -91,8 +91,9 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             if spec.state_names
             else None
         )
-        reads_road = set(ROAD) <= set(spec.state_names) and bool(self.canvas.mounts) and bool(self.max_actors)
-        self.ahead = Ahead(config.belief.size, spec.state_names) if reads_road else None
+        draws_others = bool(self.canvas.mounts) and self.max_actors >= len(LANES)
+        reads_road = set(ROAD) <= set(spec.state_names)
+        self.ahead = Ahead(config.belief.size, spec.state_names) if draws_others and reads_road else None
         self.heads = OutcomeHeads(
             config.heads,
             spec.outcomes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import build_world_model, load_world_model
 from simworld.data.store import EpisodeStore
-from simworld.episode import Mount
+from simworld.episode import EpisodeSpec, Mount
 from simworld.fit import Interrupted, Run
 from simworld.model.pixels import to_model
 from simworld.nets.painter import Painted
@@ -93,15 +94,43 @@ def test_an_oracle_makes_the_sampler_return_the_truth(sample_steps: int, monkeyp
     assert levels == [i / sample_steps for i in range(sample_steps)]
 
 
-def test_told_actors_and_motion_show() -> None:
-    """With a mount and a state that tells speed and yaw rate, geometry takes part."""
-    spec = dataclasses.replace(
+def driven_spec(**more: str) -> EpisodeSpec:
+    """One camera with a mount, and a state that tells speed and yaw rate, and `more`: {name: unit}."""
+    state = {"speed_mps": "m/s", "yaw_rate_radps": "rad/s"} | more
+    return dataclasses.replace(
         SPEC,
         cameras={"front": (32, 32)},
         mounts={"front": Mount(2.0, 0.0, 1.4, 0.0, -0.09, 50.0)},
-        state_names=("speed_mps", "yaw_rate_radps"),
-        state_units=("m/s", "rad/s"),
+        state_names=tuple(state),
+        state_units=tuple(state.values()),
     )
+
+
+def test_whom_the_belief_sees_ahead_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = driven_spec(lateral_m="m", lane_width_m="m", heading_error_rad="rad", curvature_1pm="1/m")
+    world = lively_canvas(dataclasses.replace(CANVAS, canvas=dataclasses.replace(CANVAS.canvas, max_actors=4)), spec)
+    assert world.ahead is not None and "ahead" in world.outcome_parts
+    world.heads.state_std.fill_(1e-3)  # a straight road, whatever is believed
+    nobody = torch.zeros(2, 3, 14)
+    nobody[..., 0] = -9.0
+    somebody = nobody.clone()
+    somebody[:, 0, :3] = torch.tensor([9.0, math.log(9.0) - 3.0, 0.0])
+    frames, actions = film_batch(2, 4, spec)
+    films = {}
+    for name, told in (("nobody", nobody), ("somebody", somebody)):
+        monkeypatch.setattr(world.ahead, "forward", lambda belief, told=told: told[: len(belief)])
+        state, film = play(world, world.start(frames, actions, seed=SEEDS[:2]), actions_of(2, 2))
+        films[name] = film["front"]
+        assert state.actors[:, 0, 1].isfinite().all() == (name == "somebody") and state.actors.shape == (2, 4, 9)
+    assert not torch.equal(films["nobody"], films["somebody"])
+    state = world.start(frames, actions, seed=SEEDS[:2])
+    told = torch.full((2, 4, 9), torch.nan)  # who is told that nobody is there does not believe otherwise
+    assert world.step(state, actions_of(2, 1)[:, 0], told)[0].actors.isnan().all()
+
+
+def test_told_actors_and_motion_show() -> None:
+    """With a mount and a state that tells speed and yaw rate, geometry takes part."""
+    spec = driven_spec()
     world = lively_canvas(spec=spec)
     world.heads.state_mean.copy_(torch.tensor([15.0, 0.0]))
     state = world.start(*film_batch(2, 4, spec), seed=SEEDS[:2])

@@ -59,7 +59,7 @@ def test_the_nearest_in_each_lane_of_a_bend() -> None:
 
 def test_what_is_told_rightly_costs_little_and_is_drawn_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = ahead()
-    unread = float(reader.loss(belief(), SCENE, STATE))
+    unread = float(reader.loss(belief(), SCENE, STATE).detach())
     telling(reader, [OWN, LEFT, None], monkeypatch)
     assert float(reader.loss(belief(), SCENE, STATE)) < 0.02 < unread
     rows = reader.believed(belief(), STATE)
