@@ -124,8 +124,9 @@ def test_whom_the_belief_sees_ahead_is_drawn(monkeypatch: pytest.MonkeyPatch) ->
         assert state.actors[:, 0, 1].isfinite().all() == (name == "somebody") and state.actors.shape == (2, 4, 9)
     assert not torch.equal(films["nobody"], films["somebody"])
     state = world.start(frames, actions, seed=SEEDS[:2])
-    told = torch.full((2, 4, 9), torch.nan)  # who is told that nobody is there does not believe otherwise
-    assert world.step(state, actions_of(2, 1)[:, 0], told)[0].actors.isnan().all()
+    told = torch.tensor([[[3.0, 30.0, 0.0, 0.0, 9.0, 0.0, 9.0, 2.5, 16000.0]]]).expand(2, -1, -1)
+    drawn = world.step(state, actions_of(2, 1)[:, 0], told)[0].actors
+    assert drawn[:, 0].equal(told[:, 0]) and drawn[:, 1:].isnan().all()  # what is told counts, not what is believed
 
 
 def test_told_actors_and_motion_show() -> None:

@@ -31,7 +31,7 @@ from simworld.nets.painter import Painted, Painter, PainterConfig
 
 Pictures = dict[str, Tensor]  # {camera: float32 (b, 3, h, w)} in [-1, 1]
 Frames = dict[str, Tensor]  # {camera: uint8 (b, h, w, 3)}
-TRUSTED_S = 3.0  # after so long the dead reckoned place in the lane counts as much as the estimated one
+TRUSTED_S = 1.0  # after so long the dead reckoned place in the lane counts as much as the estimated one
 
 
 @dataclass(frozen=True)
