@@ -21,7 +21,7 @@ NEAREST_M, FARTHEST_M = 1.0, 75.0
 NUM_VALUES = 4  # logarithm of the distance, place in the lane, speed, and whether it faces along the road
 SIDE_M, SPEED_MPS, FAR_LOG = 4.0, 10.0, 3.0  # scales of these
 TURNED = 0.8  # who faces the road's direction less than this crosses it
-WAS_THERE, JUMP_M = 0.5, 5.0  # how much sooner who was there is believed to be there still, and how far it can have got
+WAS_THERE, JUMP_M = 2.0, 5.0  # how much sooner who was there is believed to be there still, and how far it can have got
 
 
 class Ahead(nn.Module):
