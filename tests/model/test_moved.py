@@ -59,8 +59,8 @@ def test_a_wrong_reckoning_is_drawn_to_the_estimated_place() -> None:
     after = {n: float(driven(canvas_of(NAMES), states[: n + 1]).crossed[0, 0]) for n in (1, 30, 90)}
     assert after == {
         1: pytest.approx(0.0, abs=0.01),
-        30: pytest.approx(0.5, abs=0.01),
-        90: pytest.approx(0.9, abs=0.01),
+        30: pytest.approx(0.9, abs=0.01),
+        90: pytest.approx(0.988, abs=0.01),
     }
 
 
