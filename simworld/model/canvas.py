@@ -195,11 +195,11 @@ class Canvas(nn.Module):
         pictures = carrier(last, first, ways)
         if cast is None or self.sprites is None or carrier.mount is None:
             return pictures, torch.zeros_like(last[:, :1])
-        stage = carrier.stage(cast.now)
+        stage, covered = carrier.stages(cast.now, cast.before)
         look = Look(cast.now, cast.seen[camera], first)
         colour, solid = self.sprites(stage, look, (carrier.mount.x_m, carrier.mount.y_m)).split([3, 1], dim=1)
         ground = pictures[:, 0] + solid * (colour - pictures[:, 0])
-        hidden = carrier.uncovered(cast.before, stage, ways)
+        hidden = carrier.uncovered(covered, stage, ways)
         return torch.cat([ground[:, None], pictures[:, 1:]], dim=1), hidden
 
     def begun(self, actors: Tensor | None, num: int, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:

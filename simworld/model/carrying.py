@@ -156,27 +156,33 @@ class Carrier(nn.Module):
         ).clamp(-1, 1)
         return torch.stack([*moved.chunk(3), last], dim=1)
 
-    def uncovered(self, before: Tensor, now: Stage, ways: Tensor | None) -> Tensor:
-        """(b, 1, h, w): 1 where the ground's picture shows what one of the actors before (b, n, 9) covered and none
-        covers now, -1 where one is now."""
-        covered = self._covered(before)[:, None].float()
+    def uncovered(self, covered: Tensor, now: Stage, ways: Tensor | None) -> Tensor:
+        """(b, 1, h, w): 1 where the ground's picture shows pixels that were covered (b, h, w) before and are not now,
+        -1 where an actor is now."""
+        before = covered[:, None].float()
         if ways is not None:
-            covered = F.grid_sample(covered, ways[0], align_corners=False)
-        return torch.where(now.taken[:, None], -1.0, covered)
+            before = F.grid_sample(before, ways[0], align_corners=False)
+        return torch.where(now.taken[:, None], -1.0, before)
+
+    def stages(self, now: Tensor, before: Tensor) -> tuple[Stage, Tensor]:
+        """Where actors `now` (b, n, 9) appear, and which pixels (b, h, w) lay in the box of any `before` (b, n, 9); the
+        camera's mount must be known. Small operations are what this costs, so both are looked up at once."""
+        boxes, depth, rows, columns = self._boxes(torch.cat([now, before]))
+        b = len(now)
+        covered = torch.einsum("bnh,bnw->bhw", rows[b:], columns[b:]) > 0
+        return self._stage(boxes[:b], depth[:b], rows[:b], columns[:b]), covered
 
     def stage(self, actors: Tensor) -> Stage:
         """Where actors (b, n, 9) appear; the camera's mount must be known."""
-        boxes, depth, rows, columns = self._boxes(actors)
-        order, n = depth.argsort(dim=1), actors.shape[1]  # the nearest first
+        return self._stage(*self._boxes(actors))
+
+    @staticmethod
+    def _stage(boxes: Tensor, depth: Tensor, rows: Tensor, columns: Tensor) -> Stage:
+        order, n = depth.argsort(dim=1), depth.shape[1]  # the nearest first
         worth = n - order.argsort(dim=1)  # n for the nearest, 1 for the farthest
         most = ((rows * worth[..., None])[..., None] * columns[..., None, :]).amax(dim=1)  # argmax is far slower
         nearest = order.gather(1, (n - most).long().clamp(max=n - 1).flatten(1)).view(most.shape)
         return Stage(boxes, depth, nearest, most > 0)
-
-    def _covered(self, actors: Tensor) -> Tensor:
-        """Which pixels lie in any box, (b, h, w)."""
-        _, _, rows, columns = self._boxes(actors)
-        return torch.einsum("bnh,bnw->bhw", rows, columns) > 0
 
     def _boxes(self, actors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (b, n, 4) [left, top, right, bottom] of actors (b, n, 9), which may reach beyond the picture; their

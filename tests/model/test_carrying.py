@@ -80,9 +80,11 @@ def actor(x: float, y: float, vx: float) -> Tensor:
 def test_ground_that_an_actor_leaves_is_uncovered() -> None:
     carrier = Carrier(FRONT, SIZE)
     # ego at 10 m/s, the car ahead at 30: after the step it is 2 m farther, at 12 m, and so smaller
-    before, now = actor(10.0, 0.0, 30.0), carrier.stage(actor(12.0, 0.0, 30.0))
+    before = actor(10.0, 0.0, 30.0)
+    now, covered = carrier.stages(actor(12.0, 0.0, 30.0), before)
+    assert torch.equal(covered, carrier.stage(before).taken)
     assert now.taken.sum() < carrier.stage(before).taken.sum()
-    hidden = carrier.uncovered(before, now, carrier.ways(motion(10.0), None))[:, 0]
+    hidden = carrier.uncovered(covered, now, carrier.ways(motion(10.0), None))[:, 0]
     assert (hidden[now.taken] == -1).all()
     uncovered = hidden > 0.5
     assert uncovered.any() and not (uncovered & now.taken).any()
