@@ -141,7 +141,7 @@ def test_told_actors_and_motion_show() -> None:
     assert not torch.equal(untold, told)
     nobody = world.step(state, then, torch.full_like(ahead, torch.nan))[1].frames["front"]
     assert torch.equal(untold, nobody)
-    moved = world.canvas.moved(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 3), *world.scale)
+    moved = world.canvas.moved(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 6), *world.scale)
     assert moved.step is not None and float(moved.step.forward_m[0]) == pytest.approx(1.5) and not moved.crossed.any()
 
 

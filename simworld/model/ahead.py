@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.model.actors import NUM_FIELDS, present
+from simworld.model.carrying import CURVATURE, HEADING, LANE, LATERAL
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
-ROAD = ("lateral_m", "lane_width_m", "heading_error_rad", "curvature_1pm")  # the states that say how the road runs
+ROAD = (LATERAL, LANE, HEADING, CURVATURE)  # the states that say how the road runs
 LANES = (0, 1, -1)  # the ego's own, and those to its left and right
 NEAREST_M, FARTHEST_M = 1.0, 75.0
 NUM_VALUES = 4  # logarithm of the distance, place in the lane, speed, and whether it faces along the road
@@ -25,10 +26,9 @@ WAS_THERE, JUMP_M = 2.0, 5.0  # how much sooner who was there is believed to be 
 
 
 class Ahead(nn.Module):
-    """Reads beliefs (..., d) as the nearest actor ahead in each of LANES.
+    """Reads beliefs (..., d) as the nearest actor ahead in each of LANES; states are in the units of the spec."""
 
-    `mean` and `std` (s,) of the states are given where states are standardised.
-    """
+    bodies: Tensor  # length, width and mass of every class
 
     def __init__(self, believed: int, state_names: tuple[str, ...], *, width: int = 128) -> None:
         super().__init__()
@@ -45,19 +45,27 @@ class Ahead(nn.Module):
             "bodies", torch.tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies]), persistent=False
         )
 
-    bodies: Tensor
-
     def forward(self, belief: Tensor) -> Tensor:
         """(..., lanes, numbers) in float32: a logit of whether anybody is there, NUM_VALUES, and logits of classes."""
         read = self.read(F.rms_norm(belief, belief.shape[-1:]))
         return read.float().unflatten(-1, (len(LANES), 1 + NUM_VALUES + len(ACTOR_CLASSES)))
 
+    def _road(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """ROAD (..., 1) of states (..., s)."""
+        lateral, lane, heading, curvature = (x[..., None] for x in state[..., self.at].unbind(-1))
+        return lateral, lane, heading, curvature
+
+    def _middle(self, state: Tensor, x: Tensor) -> Tensor:
+        """How far to the left the middle of the ego's lane runs at x m ahead (..., k), by states (..., s)."""
+        lateral, _, heading, curvature = self._road(state)
+        return curvature * x.square() / 2 - heading * x - lateral
+
     def who(self, actors: Tensor, state: Tensor) -> Tensor:
         """The nearest of the actors (..., n, 9) in each lane (..., lanes, 9), NaN where nobody is, by the true state
         (..., s)."""
-        lateral, lane, heading, curvature = (x[..., None] for x in state[..., self.at].unbind(-1))
+        _, lane, _, _ = self._road(state)
         x, y = (torch.nan_to_num(actors[..., i]) for i in (1, 2))
-        number = ((y + lateral + heading * x - curvature * x.square() / 2) / lane.clamp(min=1.0)).round()
+        number = ((y - self._middle(state, x)) / lane.clamp(min=1.0)).round()
         shown = present(actors) & (x > NEAREST_M) & (x < FARTHEST_M)
         nearest = torch.stack([torch.where(shown & (number == n), x, torch.inf) for n in LANES], dim=-2).min(-1)
         rows = actors.gather(-2, nearest.indices[..., None].expand(*nearest.indices.shape, NUM_FIELDS))
@@ -67,9 +75,9 @@ class Ahead(nn.Module):
         """How wrong (...) beliefs (..., d) are of actors (..., n, 9) at the true state (..., s)."""
         who, read = self.who(actors, state), self(belief)
         there, rows = present(who), torch.nan_to_num(who)
-        lateral, _, heading, curvature = (x[..., None] for x in state[..., self.at].unbind(-1))
+        _, _, heading, _ = self._road(state)
         x = rows[..., 1].clamp(min=NEAREST_M)
-        side = rows[..., 2] + lateral + heading * x - curvature * x.square() / 2
+        side = rows[..., 2] - self._middle(state, x)
         values = torch.stack(
             [x.log() - FAR_LOG, side / SIDE_M, rows[..., 4] / SPEED_MPS, (rows[..., 3] + heading).cos()], dim=-1
         )
@@ -83,7 +91,7 @@ class Ahead(nn.Module):
         """Actors (b, lanes, 9), NaN where nobody is believed to be, by belief (b, d) and state (b, s); who was there
         `before` (b, lanes, 9), the step before, is not given up at once, and stays of its class."""
         logit, told, kinds = self(belief).split([1, NUM_VALUES, len(ACTOR_CLASSES)], dim=-1)
-        lateral, _, heading, curvature = (x[..., None] for x in state[..., self.at].unbind(-1))
+        _, _, heading, curvature = self._road(state)
         x = (told[..., 0] + FAR_LOG).exp().clamp(NEAREST_M, FARTHEST_M)
         logit, kind = logit[..., 0], kinds.argmax(-1)
         if before is not None:
@@ -93,7 +101,7 @@ class Ahead(nn.Module):
         facing = torch.where(told[..., 3] > TURNED, 0.0, torch.where(told[..., 3] < -TURNED, math.pi, math.pi / 2))
         along = curvature * x - heading
         vx = told[..., 2] * SPEED_MPS
-        y = told[..., 1] * SIDE_M - lateral - heading * x + curvature * x.square() / 2
+        y = told[..., 1] * SIDE_M + self._middle(state, x)
         rows = torch.stack([kind.float(), x, y, along + facing, vx, vx * along.tan()], dim=-1)
         return torch.where((logit > 0)[..., None], torch.cat([rows, self.bodies[kind]], dim=-1), torch.nan)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -199,8 +198,7 @@ class CanvasPhase:
         if self.model.ahead is None:
             return torch.where(told[:, None, None], actors, torch.nan)
         who = self.model.ahead.who(actors, torch.from_numpy(self.cache.state[rows]).to(self.run.device))
-        n = actors.shape[1]
-        return torch.where(told[:, None, None], actors, F.pad(who, (0, 0, 0, n), value=torch.nan)[:, :n])
+        return torch.where(told[:, None, None], actors, self.model.canvas.padded(who))
 
     def _state(self, rows: NDArray[np.int64]) -> Tensor:
         """The standardised state (..., s) at the rows (...)."""
