@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from simworld.chance import happens
 from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.episode import NOT_APPLICABLE, ActionSpec, EpisodeSpec
+from simworld.fused import fuse
 from simworld.shapes import expect
 from simworld.start_films import StartFilms
 from simworld.world_model import Prediction, WorldModel, take_streams
@@ -45,6 +46,7 @@ class WorldModelVectorEnv(VectorEnv):
     context       actions of the start that the model sees before the first step
     horizon       steps until an episode is truncated
     min_trust     truncate an episode whose trust falls below this (0: never)
+    compiled      compile the model's step, at the price of about a minute at the first one (see simworld.fused)
     overrides     fields of the checkpoint's config to replace, e.g. {"sample_steps": 2}
 
     `reset(options={"frames": {camera: uint8 (b, k+1, h, w, 3)}, "actions": (b, k, a)})` starts from given films.
@@ -64,6 +66,7 @@ class WorldModelVectorEnv(VectorEnv):
         min_trust: float = 0.0,
         device: str = "cpu",
         dtype: str = "bfloat16",
+        compiled: bool = False,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = "rgb_array",
         overrides: Mapping[str, Any] | None = None,
@@ -79,6 +82,7 @@ class WorldModelVectorEnv(VectorEnv):
             if starts is None:
                 starts = find_checkpoint(checkpoint)
             checkpoint = load_world_model(checkpoint, device=device, dtype=precision, overrides=dict(overrides or {}))
+            checkpoint = fuse(checkpoint) if compiled else checkpoint
         self.model, self.device = checkpoint, torch.device(device)
         self.episode_spec: EpisodeSpec = self.model.spec
         self.num_envs, self.horizon, self.context, self.min_trust = num_envs, horizon, context, min_trust
@@ -299,12 +303,13 @@ class WorldModelEnv(gymnasium.Env):
         min_trust: float = 0.0,
         device: str = "cpu",
         dtype: str = "bfloat16",
+        compiled: bool = False,
         render_mode: str | None = "rgb_array",
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self._lanes = WorldModelVectorEnv(
             1, checkpoint=checkpoint, starts=starts, context=context, horizon=horizon, min_trust=min_trust,
-            device=device, dtype=dtype, render_mode=render_mode, overrides=overrides,
+            device=device, dtype=dtype, compiled=compiled, render_mode=render_mode, overrides=overrides,
             autoreset_mode=AutoresetMode.DISABLED,
         )  # fmt: skip
         self.render_mode = render_mode

@@ -21,6 +21,7 @@ from simworld.bench.simulator_speed import SimulatorWorkers
 from simworld.checkpoint import load_world_model
 from simworld.data.files import write_json
 from simworld.episode import EpisodeSpec
+from simworld.fused import can_fuse, fuse
 from simworld.memory import keep_freed_memory
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
 from simworld.world_model import WorldModel
@@ -82,29 +83,39 @@ def bench_speed(
     make_simulator: Callable[[], gymnasium.Env[Any, Any]] | None = None,
     workers: int | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    compiled: bool | None = None,
     config: SpeedConfig | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Write ``out/report.json`` with `speed`; returns its content.
 
     Each figure is the median over rounds of `seconds` each; all kinds take turns within a round, because the
-    machine's own speed varies. The reference has random weights, which cost what trained ones do. The simulator,
-    made by `make_simulator` in `workers` processes (all cores by default), is not charged for its resets.
+    machine's own speed varies. Both models run in the fastest of their forms, each of which is tried first: `compiled`
+    ones are among them where the machine can compile, unless told otherwise. The reference has random weights, which
+    cost what trained ones do. The simulator, made by `make_simulator` in `workers` processes (all cores by default), is
+    not charged for its resets.
     """
     keep_freed_memory()
     config, workers = config or SpeedConfig(), workers or os.cpu_count() or 1
+    compiled = can_fuse() if compiled is None else compiled
     model = load_world_model(checkpoint, dtype=dtype)
-    report("choosing the faster form of the reference")
-    forms = _reference_forms(model.spec)
-    chosen = {b: _faster_form(forms, b, config) for b in batches}
-    kinds: dict[str, dict[int, Any]] = {
-        "simworld": dict.fromkeys(batches, model),
-        "reference": {b: forms[chosen[b]] for b in batches},
+    forms: dict[str, dict[str, WorldModel[Any]]] = {
+        "simworld": {str(dtype).removeprefix("torch."): model},
+        "reference": _reference_forms(model.spec),
     }
+    chosen: dict[str, dict[int, str]] = {}
+    for kind, of in forms.items():
+        if compiled:
+            name, newest = list(of.items())[-1]
+            of[f"{name}, compiled"] = fuse(copy.deepcopy(newest))
+        report(f"choosing the fastest form of {kind}" + ", compiled for every batch" * compiled)
+        chosen[kind] = {b: _fastest_form(of, b, config) for b in batches}
+    kinds = {kind: {b: forms[kind][name] for b, name in by_batch.items()} for kind, by_batch in chosen.items()}
     rates, simulator = _rounds(kinds, make_simulator, workers, seconds, config, report)
     report(f"cost of frame {config.flat_at[1]} beside frame {config.flat_at[0]}")
-    flat = measure_flatness(model, config)
+    flat = measure_flatness(kinds["simworld"].get(1, model), config)
     fps = {kind: {str(b): statistics.median(r) for b, r in by_batch.items()} for kind, by_batch in rates.items()}
+    plain = {kind: next(iter(of.values())) for kind, of in forms.items()}
     both = {n: statistics.median(r) for n, r in simulator.items()}
     all_cores = both.get(workers)
     peak = {str(d).removeprefix("torch."): matrix_peak_gflops(d, config.matrix) for d in (torch.float32, dtype)}
@@ -114,14 +125,14 @@ def bench_speed(
         "vs_simulator": _round(fps["simworld"][str(max(batches))] / all_cores) if all_cores else None,
         "flatness": _round(flat["ratio"]),
         "flatness_detail": flat,
-        "work": _work(kinds, fps, peak, str(dtype).removeprefix("torch."), config),
+        "work": _work(plain, fps, peak, str(dtype).removeprefix("torch."), config),
         "rounds": _rounded(rates | {"simulator": simulator}),
         "settings": {
             "checkpoint": str(checkpoint),
             "dtype": str(dtype).removeprefix("torch."),
             "sample_steps": getattr(model.config, "sample_steps", None),
             "reference": "published configuration, random weights, same cameras and actions",
-            "reference_form": {str(b): form for b, form in chosen.items()},
+            "form": {kind: {str(b): form for b, form in of.items()} for kind, of in chosen.items()},
             "simulator_workers": workers if make_simulator else None,
             "seconds": seconds,
             "threads": torch.get_num_threads(),
@@ -135,25 +146,25 @@ def bench_speed(
     return {"speed": speed}
 
 
-def _reference_forms(spec: EpisodeSpec) -> dict[str, ReferenceWorldModel]:
+def _reference_forms(spec: EpisodeSpec) -> dict[str, WorldModel[Any]]:
     eager = ReferenceWorldModel(ReferenceWorldConfig(), spec).eval().requires_grad_(False)
     fast = copy.deepcopy(eager).to_dtype(torch.bfloat16)
     return {"float32 eager": eager, "bfloat16 autocast, channels_last": fast}
 
 
-def _faster_form(forms: dict[str, ReferenceWorldModel], batch: int, config: SpeedConfig) -> str:
+def _fastest_form(forms: dict[str, WorldModel[Any]], batch: int, config: SpeedConfig) -> str:
     streams = {name: Stream(model, batch, config.context) for name, model in forms.items()}
     for stream in streams.values():
         stream.advance()
     taken: dict[str, list[float]] = {name: [] for name in streams}
-    for _ in range(2):
+    for _ in range(3):
         for name, stream in streams.items():
             taken[name].append(_time(stream.advance, time.perf_counter))
     return min(taken, key=lambda name: min(taken[name]))
 
 
 def _rounds(
-    kinds: dict[str, dict[int, Any]],
+    kinds: dict[str, dict[int, WorldModel[Any]]],
     make_simulator: Callable[[], gymnasium.Env[Any, Any]] | None,
     workers: int,
     seconds: float,
@@ -233,14 +244,14 @@ def matrix_peak_gflops(dtype: torch.dtype, side: int, repeats: int = 8) -> float
 
 
 def _work(
-    kinds: dict[str, dict[int, Any]],
+    models: dict[str, WorldModel[Any]],
     fps: dict[str, dict[str, float]],
     peak: dict[str, float],
     dtype: str,
     config: SpeedConfig,
 ) -> dict[str, Any]:
     """What a frame costs, decoding included, and which share of its dtype's matrix-product peak the model reaches."""
-    gflop = {kind: counted_flop(next(iter(m.values())), config.context) / 1e9 for kind, m in kinds.items()}
+    gflop = {kind: counted_flop(model, config.context) / 1e9 for kind, model in models.items()}
     share = {b: gflop["simworld"] * rate / peak[dtype] for b, rate in fps["simworld"].items()}
     return {"peak_gflops": _rounded(peak), "gflop_per_frame": _rounded(gflop), "share_of_peak": _rounded(share)}
 

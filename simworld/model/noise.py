@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
+_GOLDEN_INVERSE = -1018231460777725123  # their product is 1, modulo 2 ** 64
 # odd numbers of irregular bits, so that sums of multiples of the three hardly ever meet
 _STEP, _STREAM = -2643881736870682267, 0x1B873593CC9E2D51
 
@@ -32,7 +33,8 @@ def _bits(seed: Tensor, step: Tensor, stream: int, count: int) -> Tensor:
     """Hashed int64 (b, count) of seed (b,), step (b,), stream and index."""
     key = mix(seed * _GOLDEN + step * _STEP + (stream * _STREAM) % 2**63)
     index = torch.arange(1, count + 1, device=seed.device, dtype=torch.int64)
-    return mix(key[:, None] + index * _GOLDEN)
+    # key + index * _GOLDEN; a compiler takes the product of a loop's own index for one that does not overflow
+    return mix(((key * _GOLDEN_INVERSE)[:, None] + index) * _GOLDEN)
 
 
 def _to_unit(bits: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+import shutil
+
+import pytest
+import torch
+
+from simworld.bench.speed import Stream
+from simworld.canvas_world_model import CanvasWorldModel
+from simworld.fused import can_fuse, fuse
+from tests.tiny_world import CANVAS, SPEC, lively_canvas
+
+
+@pytest.mark.skipif(not can_fuse(), reason="no C++ compiler")
+def test_a_fused_model_draws_the_same_film():
+    model = lively_canvas()
+    stream = Stream(model, 2, 3)
+    first, action = stream.state, stream.action
+    state, plain = first, []
+    for _ in range(3):
+        state, prediction = model.step(state, action)
+        plain.append(prediction)
+    nobody = torch.full((2, 1, 9), torch.nan)
+    told = model.step(first, action, nobody)[1]
+    assert fuse(model) is model
+    for _ in range(2):
+        state = first
+        for expected in plain:
+            state, prediction = model.step(state, action)
+            for camera, frames in expected.frames.items():
+                off = (prediction.frames[camera].int() - frames.int()).abs()
+                assert int(off.max()) <= 1
+            torch.testing.assert_close(prediction.outcomes.reward, expected.outcomes.reward, atol=1e-4, rtol=1e-3)
+    again = model.step(first, action, nobody)[1]
+    assert all(bool((again.frames[c] == f).all()) for c, f in told.frames.items())
+
+
+def test_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ValueError, match=r"C\+\+ compiler"):
+        fuse(CanvasWorldModel(CANVAS, SPEC))
