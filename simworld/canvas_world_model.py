@@ -121,8 +121,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         k = actions.shape[1]
         told = self.check_actors(actors, (len(actions), k))
         last = {c: f[:, k].contiguous() for c, f in frames.items()}
-        at = [max(0, k - ago) for ago in self.config.belief.ago]
-        belief = self.belief.see({c: f[:, at] for c, f in frames.items()})
+        belief = self.belief.begin(frames, encode_actions(actions, self.spec.action), told)
         estimate = self.estimate(belief)
         here = told[:, -1] if told is not None else self.believed_actors(belief, estimate)
         there, seen = self.canvas.begun(here, len(actions), actions.device)

@@ -88,7 +88,7 @@ class TrainConfig:
     init: str | None = None
     budget_min: float | None = None
     codec_share: float = 0.2
-    belief_share: float = 0.3
+    belief_share: float = 0.4
     save_every_s: float = 60.0
     sharding: Sharding = "replicated"
     recompute: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +24,18 @@ Frames = dict[str, Tensor]  # {camera: uint8 (b, t, h, w, 3)}
 
 @dataclass(frozen=True)
 class BeliefConfig:
-    """`size` numbers are believed; the frames so many steps `ago` are seen through maps of `width` channels."""
+    """`size` numbers are believed; the frames so many steps `ago` are seen, in squares of `patch` pixels, through maps
+    of `width` channels; a film begins with the mean of `looks`, one at each of its newest real frames."""
 
     size: int = 256
     ago: tuple[int, ...] = (8, 4, 2, 1, 0)
+    looks: int = 3
     width: int = 64
+    patch: Literal[2, 4] = 2
     told_width: int = 64
 
     def __post_init__(self) -> None:
-        if min(self.size, self.width, self.told_width) < 1:
+        if min(self.size, self.width, self.told_width, self.looks) < 1:
             raise ValueError(f"a belief needs sizes of at least 1, got {self}")
         if not self.ago or list(self.ago) != sorted(set(self.ago), reverse=True) or self.ago[-1] != 0:
             raise ValueError(f"a belief sees different frames, the oldest first and the newest last, got {self.ago}")
@@ -43,7 +47,9 @@ class Belief(nn.Module):
     def __init__(self, config: BeliefConfig, *, cameras: tuple[str, ...], action_size: int, actors: bool) -> None:
         super().__init__()
         self.config = config
-        eye = ConvNetConfig(len(config.ago), config.size, config.width, hidden=config.size, norm="group")
+        eye = ConvNetConfig(
+            len(config.ago), config.size, config.width, hidden=config.size, norm="group", patch=config.patch
+        )
         self.eyes = nn.ModuleDict({camera: ConvNet(eye) for camera in cameras})
         self.action = nn.Linear(action_size, config.told_width)
         self.actors = ActorTokens(config.told_width) if actors else None
@@ -53,12 +59,29 @@ class Belief(nn.Module):
         """Frames (b, n, h, w, 3) of every camera, those of `ago`, to a belief float32 (b, size)."""
         return torch.tanh(torch.stack([eye(frames[camera]).float() for camera, eye in self.eyes.items()]).sum(0))
 
-    def see_all(self, frames: Frames) -> Tensor:
-        """Frames (b, t, h, w, 3) to the beliefs at each of them (b, t, size); before the first its copies stand in."""
+    def see_all(self, frames: Frames, first: int = 0) -> Tensor:
+        """Frames (b, t, h, w, 3) to the beliefs at each from the `first` on (b, t - first, size); before frame 0 its
+        copies stand in."""
         b, t = next(iter(frames.values())).shape[:2]
-        steps = torch.arange(t)[:, None] - torch.tensor(self.config.ago)
+        steps = torch.arange(first, t)[:, None] - torch.tensor(self.config.ago)
         at = steps.clamp(min=0).to(next(iter(frames.values())).device)
-        return self.see({camera: f[:, at].flatten(0, 1) for camera, f in frames.items()}).unflatten(0, (b, t))
+        return self.see({camera: f[:, at].flatten(0, 1) for camera, f in frames.items()}).unflatten(0, (b, t - first))
+
+    def begin(self, frames: Frames, actions: Tensor, actors: Tensor | None = None) -> Tensor:
+        """The belief (b, size) at the newest of frames (b, k + 1, h, w, 3), given the encoded actions (b, k, a) between
+        them and actors (b, k, n, 9) of all but the first.
+
+        Every look errs in its own way: what was seen before is rolled on to the next frame, and counts there as much as
+        each of the looks that it is made of.
+        """
+        k = actions.shape[1]
+        first = max(0, k + 1 - self.config.looks)
+        seen = self.see_all(frames, first)
+        belief = seen[:, 0]
+        for i in range(first, k):
+            rolled = self.roll(belief, actions[:, i], None if actors is None else actors[:, i])
+            belief = torch.lerp(rolled, seen[:, i + 1 - first], 1 / (i + 2 - first))
+        return belief
 
     def roll(self, belief: Tensor, action: Tensor, actors: Tensor | None = None) -> Tensor:
         """A belief (b, size) of one frame to that of the next, given the encoded action (b, a) between them.
