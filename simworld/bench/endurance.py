@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simworld.bench.cost import state_bytes
 from simworld.bench.features import Features, frechet_distance, image_features, principal_axes, probe_features
-from simworld.bench.films import PROBE_FRAMES, FidelityConfig, fit_state_probe
+from simworld.bench.films import PROBE_FRAMES, FidelityConfig, fit_state_probe, thinned
 from simworld.checkpoint import load_world_model
 from simworld.data.cache import FrameCache
 from simworld.data.files import write_json
@@ -176,7 +176,7 @@ def clips_of(film: Film, first: int, last: int, every: int = 1) -> Film:
 
 def _fit_control_probe(cache: FrameCache, config: EnduranceConfig) -> Probe:
     """An inverse-dynamics probe: three frames to the action between the last two."""
-    rows = np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1)[::3]
+    rows = thinned(np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1), 3)
     at = rows[:, None] + np.arange(PROBE_FRAMES)
     names = [f"action_{i}" for i in range(cache.spec.action.size)]
     groups = np.searchsorted(cache.first_row, rows, side="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,14 @@ from simworld.rolls import Opening
 from simworld.world_model import WorldModel
 
 PROBE_FRAMES = 3
+PROBE_SAMPLES = 170_000  # that a probe is fitted on at most: they lie in memory
 
 
 @dataclass(frozen=True)
 class FidelityConfig:
     """`films` films of each seed, from `context` real actions on; horizons in frames; probed states by name."""
 
-    films: int = 16
+    films: int = 32
     seeds: tuple[int, ...] = (0, 1, 2)
     context: int = 8
     horizons: tuple[int, ...] = (1, 10, 30, 50)
@@ -54,10 +56,15 @@ def imagine(model: WorldModel[Any], batch: Batch, context: int, *, told: bool = 
     return {c: torch.stack([f[c] for f in frames], dim=1).numpy() for c in batch.frames}
 
 
+def thinned(rows: NDArray[np.int64], every: int = 1) -> NDArray[np.int64]:
+    """Every so manyth of the rows, or as many of them as a probe is fitted on at most."""
+    return rows[:: max(every, math.ceil(len(rows) / PROBE_SAMPLES))]
+
+
 def fit_state_probe(cache: FrameCache, names: Sequence[str], config: FidelityConfig) -> Probe:
     """A probe from three frames of the first camera to the named state, on frames of the training store."""
     camera = next(iter(cache.frames))
-    rows = np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1)[::3]
+    rows = thinned(np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1), 3)
     at = rows[:, None] + np.arange(PROBE_FRAMES)
     columns = [cache.spec.state_names.index(n) for n in names]
     caps = {"gap_m": config.cap_gap_m} if "gap_m" in names else {}

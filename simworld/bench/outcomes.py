@@ -50,7 +50,7 @@ def bench_outcomes(
     out: Path,
     simulator: Simulator | None = None,
     reference: str | None = None,
-    windows: int = 600,
+    windows: int = 1000,
     config: OutcomesConfig | None = None,
     dtype: torch.dtype = torch.bfloat16,
     report: Say = print,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simworld.bench.films import PROBE_FRAMES, imagine
+from simworld.bench.films import PROBE_FRAMES, imagine, thinned
 from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
 from simworld.metrics.probe import Probe, ProbeConfig, fit_probe
@@ -99,7 +99,7 @@ def _windows(cache: FrameCache, column: int, config: PlacementConfig) -> NDArray
 def _fit(cache: FrameCache, column: int, config: PlacementConfig) -> Probe | None:
     """A probe for near gaps alone."""
     rows = np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1)
-    rows = rows[_near(cache, rows + PROBE_FRAMES - 1, column, config)]
+    rows = thinned(rows[_near(cache, rows + PROBE_FRAMES - 1, column, config)])
     if not len(rows):
         return None
     at = rows[:, None] + np.arange(PROBE_FRAMES)
