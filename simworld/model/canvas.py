@@ -31,7 +31,7 @@ from simworld.nets.painter import Painted, Painter, PainterConfig
 
 Pictures = dict[str, Tensor]  # {camera: float32 (b, 3, h, w)} in [-1, 1]
 Frames = dict[str, Tensor]  # {camera: uint8 (b, h, w, 3)}
-TRUSTED_S = 1.0  # after so long the dead reckoned place in the lane counts as much as the estimated one
+TRUSTED_S = 1.5  # until then the dead reckoned place in the lane counts, and from then on the estimated one
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ class Canvas(nn.Module):
         """The motion between two standardised states, and what `crossed` (b, 6) becomes by it.
 
         By dead reckoning at first, since a place that is estimated anew at every step would make the road tremble; its
-        errors grow with time, and more and more counts where between two lines the ego is estimated to be.
+        errors grow with time, and soon it counts where between two lines the ego is estimated to be. The change is a
+        quick one: half of two places, of which one is left of a line and one right of it, is neither.
         """
         if not self.motion_at:
             return Moved(None, crossed)
@@ -164,7 +165,7 @@ class Canvas(nn.Module):
         reckoned, lane, time_s = reckoned + speed * heading.sin() * self.dt_s, lane.clamp(min=1.0), time_s + self.dt_s
         change = lateral - first - reckoned - off
         off = off + change - lane * (change / lane).round()  # one lane looks as the next
-        left = reckoned + time_s.square() / (time_s.square() + TRUSTED_S**2) * off
+        left = reckoned + off / (1 + (TRUSTED_S / time_s) ** 6)
         turn = turn + (yaw_rate - curvature * speed) * self.dt_s
         return Moved(step, torch.stack([left, turn, first, reckoned, off, time_s], dim=1))
 

@@ -43,7 +43,7 @@ class ConvNet(nn.Module):
         self.newest = nn.Linear(numbers, first)
         self.changes = nn.Linear(numbers * (config.frames - 1), first, bias=False) if config.frames > 1 else None
         # Channels in and out, stride; at four pixels a cell, far and small things still show.
-        sizes = ((w, w, 1), (w, w, 2), (w, w, 1), (w, w // 2, 2))
+        sizes: tuple[tuple[int, int, int], ...] = ((w, w, 1), (w, w, 2), (w, w, 1), (w, w // 2, 2))
         if config.patch == 2:
             sizes = ((first, w, 2), *sizes)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=s, padding=1) for a, b, s in sizes)
