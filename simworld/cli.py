@@ -114,6 +114,7 @@ class BenchOptions:
     heldout: str = "data/driving_heldout"
     reference: str | None = None
     num: int = 100
+    compiled: bool = False
     out: str | None = None
 
 

@@ -132,6 +132,7 @@ def bench(options: Options) -> None:
         reference=options["reference"],
         report=say,
         num=options["num"],
+        compiled=options["compiled"],
     )
     benches.run(options["part"], settings)
 

@@ -38,6 +38,7 @@ class Settings:
     reference: str | None = None
     report: Callable[[str], None] = print
     num: int = 100  # generated scenarios of the branches bench
+    compiled: bool = False  # whether the speed bench tries compiled models too
 
 
 def _fidelity(settings: Settings, out: Path) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def _speed(settings: Settings, out: Path) -> dict[str, Any]:
         checkpoint=settings.checkpoint or "driving",
         out=out,
         make_simulator=settings.simulator.make,
+        compiled=settings.compiled,
         report=settings.report,
     )
 

@@ -21,7 +21,7 @@ from simworld.bench.simulator_speed import SimulatorWorkers
 from simworld.checkpoint import load_world_model
 from simworld.data.files import write_json
 from simworld.episode import EpisodeSpec
-from simworld.fused import can_fuse, fuse
+from simworld.fused import fuse
 from simworld.memory import keep_freed_memory
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
 from simworld.world_model import WorldModel
@@ -83,21 +83,20 @@ def bench_speed(
     make_simulator: Callable[[], gymnasium.Env[Any, Any]] | None = None,
     workers: int | None = None,
     dtype: torch.dtype = torch.bfloat16,
-    compiled: bool | None = None,
+    compiled: bool = False,
     config: SpeedConfig | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Write ``out/report.json`` with `speed`; returns its content.
 
     Each figure is the median over rounds of `seconds` each; all kinds take turns within a round, because the
-    machine's own speed varies. Both models run in the fastest of their forms, each of which is tried first: `compiled`
-    ones are among them where the machine can compile, unless told otherwise. The reference has random weights, which
-    cost what trained ones do. The simulator, made by `make_simulator` in `workers` processes (all cores by default), is
-    not charged for its resets.
+    machine's own speed varies. Both models run in the fastest of their forms, each of which is tried first; `compiled`
+    adds compiled ones, which takes some minutes for each of `batches`. The reference has random weights, which cost
+    what trained ones do. The simulator, made by `make_simulator` in `workers` processes (all cores by default), is not
+    charged for its resets.
     """
     keep_freed_memory()
     config, workers = config or SpeedConfig(), workers or os.cpu_count() or 1
-    compiled = can_fuse() if compiled is None else compiled
     model = load_world_model(checkpoint, dtype=dtype)
     forms: dict[str, dict[str, WorldModel[Any]]] = {
         "simworld": {str(dtype).removeprefix("torch."): model},

@@ -97,7 +97,7 @@ def _still() -> Still:
 def test_report(checkpoint, tmp_path, strict):
     config = SpeedConfig(rounds=2, context=2, warm_up=1, flat_at=(4, 12), flat_window=4, matrix=64)
     speed = bench_speed(
-        checkpoint=checkpoint, out=tmp_path, batches=(1, 2), seconds=0.01, compiled=False, config=config,
+        checkpoint=checkpoint, out=tmp_path, batches=(1, 2), seconds=0.01, config=config,
         report=lambda line: None,
     )["speed"]  # fmt: skip
     assert strict(tmp_path / "report.json") == {"speed": speed}
