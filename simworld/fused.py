@@ -37,7 +37,7 @@ def fuse(model: M) -> M:
     def step(state: Any, action: Tensor, actors: Tensor | None = None) -> tuple[Any, Prediction]:
         if actors is not None:
             return plain(state, action, actors)
-        with torch.no_grad():
+        with torch.no_grad():  # or inductor would not take the weights for final
             return compiled(state, action)
 
     model.step = step  # type: ignore[method-assign]

@@ -97,9 +97,8 @@ def _still() -> Still:
 def test_report(checkpoint, tmp_path, strict):
     config = SpeedConfig(rounds=2, context=2, warm_up=1, flat_at=(4, 12), flat_window=4, matrix=64)
     speed = bench_speed(
-        checkpoint=checkpoint, out=tmp_path, batches=(1, 2), seconds=0.01, config=config,
-        report=lambda line: None,
-    )["speed"]  # fmt: skip
+        checkpoint=checkpoint, out=tmp_path, batches=(1, 2), seconds=0.01, config=config, report=lambda line: None
+    )["speed"]
     assert strict(tmp_path / "report.json") == {"speed": speed}
     assert (tmp_path / "speed.png").stat().st_size > 1000
     assert {"frames_per_s", "ratio", "vs_simulator", "flatness", "settings"} <= set(speed)

@@ -56,8 +56,9 @@ def test_what_follows_the_bend_does_not_turn_against_the_road() -> None:
 
 def test_a_wrong_reckoning_is_drawn_to_the_estimated_place() -> None:
     states = [state(20.0, 0.0, 0.0, 0.0, 0.0)] + [state(20.0, 0.0, 0.0, 0.0, 1.0)] * 90
-    after = {n: float(driven(canvas_of(NAMES), states[: n + 1]).crossed[0, 0]) for n in (5, 15, 30, 90)}
+    after = {n: float(driven(canvas_of(NAMES), states[: n + 1]).crossed[0, 0]) for n in (1, 5, 15, 30, 90)}
     assert after == {
+        1: pytest.approx(0.0, abs=0.01),
         5: pytest.approx(0.0, abs=0.01),
         15: pytest.approx(0.5, abs=0.01),
         30: pytest.approx(0.985, abs=0.01),
