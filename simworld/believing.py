@@ -55,6 +55,11 @@ class BelievingWorldModel(WorldModel[StateT]):
         seen = self.watch(state, action, actors)
         return seen.state, Prediction(seen.frames, self.heads(seen.features, seen.raw))
 
+    def read_off(self, films: dict[str, Tensor]) -> Tensor | None:
+        """The standardised state (b, s) that the newest of a few frames {camera: uint8 (b, t, h, w, 3)} shows; None
+        where nothing reads frames."""
+        return None
+
     def some_actors(self, actors: Tensor | None, noise: NoiseStream) -> Tensor | None:
         """Recorded actors (b, t, n, 9) as training tells them: those of a share of the films only."""
         if actors is None or not actors.shape[2] or not self.max_actors:

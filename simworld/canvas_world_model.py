@@ -18,7 +18,7 @@ from simworld.model.carrying import Motion
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
-from simworld.model.reader import Reader
+from simworld.model.reader import FRAMES, Reader
 from simworld.world_model import lay_out_channels_last
 
 
@@ -86,7 +86,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             Reader(
                 channels=3 * (patch // 2) ** 2,
                 grids={c: (h // patch, w // patch) for c, (h, w) in spec.cameras.items()},
-                num_state=len(spec.state_names),
+                state_names=spec.state_names,
             )
             if spec.state_names
             else None
@@ -99,7 +99,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             spec.outcomes,
             features=config.belief.size,
             noted=self.canvas.painter.num_noted,
-            num_state=len(spec.state_names),
+            state_names=spec.state_names,
         )
 
     @property
@@ -191,6 +191,12 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             return self.canvas.cast(told, before.actors, before.seen, motion)
         actors = self.believed_actors(belief, now, before.actors[:, : len(LANES)])
         return None if actors is None else self.canvas.believed_cast(actors, before.actors, before.seen)
+
+    @torch.no_grad()
+    def read_off(self, films: Frames) -> Tensor | None:
+        if self.reader is None:
+            return None
+        return self.reader(self.cells({c: to_model(f[:, -FRAMES:]) for c, f in films.items()}))[:, -1]
 
     @property
     def scale(self) -> tuple[Tensor, Tensor]:

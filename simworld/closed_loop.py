@@ -15,13 +15,14 @@ from simworld.data.windows import WindowSampler
 from simworld.futures import Futures
 from simworld.model.outcomes import OutcomeTargets
 from simworld.model.pixels import to_model
+from simworld.model.reader import FRAMES
 
 TOLD_EVERY = 4  # one batch in so many is told of the actors
 
 
 @dataclass(frozen=True)
 class Samples:
-    """m imagined steps: features (m, d), log of the imagined frames' squared error (m,), and the truth."""
+    """m imagined steps: features (m, d), log of how wrong the imagined frames are (m,), and the truth."""
 
     features: Tensor
     log_error: Tensor
@@ -75,13 +76,24 @@ class ClosedLoop:
             seed=torch.from_numpy(rows).to(self.device) + 1_000_003 * self.seed,
             actors=None if actors is None else actors[:, :k],
         )
+        film = {c: x[:, k + 2 - FRAMES : k + 1] for c, x in real.items()}
+        whole = future.targets(self.cache).map(lambda x: x[:, k:].to(self.device))
         features, errors = [], []
         for t in range(k, k + h):
             state, frames, seen, _ = self.model.watch(state, actions[:, t], None if actors is None else actors[:, t])
             features.append(seen)
-            off = [(to_model(frames[c]) - to_model(x[:, t + 1])).square().mean((1, 2, 3)) for c, x in real.items()]
-            errors.append(torch.stack(off).mean(0))
-        targets = future.targets(self.cache).map(lambda x: x[:, k:].to(self.device)[valid])
+            film = {c: torch.cat([x, frames[c][:, None]], dim=1)[:, -FRAMES:] for c, x in film.items()}
+            errors.append(self._error(film, {c: x[:, t + 1] for c, x in real.items()}, whole.state[:, t - k]))
         return Samples(
-            torch.stack(features, dim=1)[valid], torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(), targets
+            torch.stack(features, dim=1)[valid],
+            torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(),
+            whole.map(lambda x: x[valid]),
         )
+
+    def _error(self, film: dict[str, Tensor], real: dict[str, Tensor], state: Tensor) -> Tensor:
+        """How wrong (b,) the newest frames of a film are: the state that they show, or else their pixels."""
+        read = self.model.read_off(film)
+        if read is not None:
+            return self.model.heads.state_error(read, self.model.heads.standard_state(state))
+        off = [(to_model(film[c][:, -1]) - to_model(x)).square().mean((1, 2, 3)) for c, x in real.items()]
+        return torch.stack(off).mean(0)

@@ -90,7 +90,7 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
             believed=config.belief.size,
         )
         self.reader = (
-            Reader(channels=self.codec.channels, grids=self.dynamics.grids, num_state=len(spec.state_names))
+            Reader(channels=self.codec.channels, grids=self.dynamics.grids, state_names=spec.state_names)
             if spec.state_names
             else None
         )
@@ -106,7 +106,7 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
             spec.outcomes,
             features=config.belief.size,
             noted=config.dynamics.registers * config.dynamics.transformer.width,
-            num_state=len(spec.state_names),
+            state_names=spec.state_names,
         )
 
     @property

@@ -79,7 +79,7 @@ class TrainConfig:
     paint_optim: OptimConfig = field(default_factory=lambda: OptimConfig(cooldown=0.4, ema=0.997))
     trust: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=64))
     trust_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))
-    trust_windows: int = 480
+    trust_windows: int = 960
     reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
     reference_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=3e-4, warmup_steps=100))
     seed: int = 0
@@ -221,14 +221,15 @@ def _model_config(config: TrainConfig, cache: FrameCache) -> CanvasWorldConfig |
 
 
 def _go_on(model: WorldModel[Any], init: str, report: Callable[[str], None]) -> None:
-    """Give the model the weights of the checkpoint `init`; parts that are new or of another size start afresh, named.
+    """Give the model the weights of the checkpoint `init`; parts that are new, as of another camera, or of
+    another size start afresh, named.
 
     Raises ValueError where it is of another kind or spec, or its codec is another.
     """
     spec, theirs = load_weights(init)
     old, new = spec, model.spec
-    if (old.cameras, old.action, old.outcomes) != (new.cameras, new.action, new.outcomes):
-        raise ValueError(f"{init} was trained on other cameras, actions or outcomes than this data has")
+    if (old.action, old.outcomes) != (new.action, new.outcomes):
+        raise ValueError(f"{init} was trained on other actions or outcomes than this data has")
     mine = model.state_dict()
     fits = {name: x for name, x in theirs.items() if name in mine and mine[name].shape == x.shape}
     if any(name not in fits for name in mine if name.startswith("codec.")) or not fits:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simworld.checkpoint import load_world_model
+from simworld.checkpoint import load_world_model, save_world_model
 from simworld.fit import Interrupted, Run
 from simworld.model.codec import CodecConfig
 from simworld.model.reference import ReferenceConfig
@@ -23,7 +23,7 @@ from simworld.phases import DynamicsPhase, PhaseConfig
 from simworld.reference_world_model import ReferenceWorldConfig
 from simworld.train import TrainConfig, train
 
-from .tiny_world import PIXELS, TRAIN, lively_model, write_store
+from .tiny_world import PIXELS, SPEC, TRAIN, lively_canvas, lively_model, write_store
 from .two_ranks import on_two_ranks
 
 ROOT = Path(__file__).parents[1]
@@ -260,3 +260,16 @@ def test_defaults_of_training_are_a_contract() -> None:
     assert (config.model, config.precision, config.seed, config.budget_min) == ("canvas", "bfloat16", 0, None)
     assert (config.paint.batch, config.paint.window) == (64, 50)
     assert (config.codec.batch, config.dynamics.batch, config.dynamics.window) == (16, 8, 16)
+
+
+def test_weights_go_on_behind_more_cameras(tmp_path: Path) -> None:
+    """What one camera taught stays: only the new one's eye starts afresh."""
+    camera, size = next(iter(SPEC.cameras.items()))
+    save_world_model(lively_canvas(), tmp_path / "few")
+    store = write_store(tmp_path / "store", dataclasses.replace(SPEC, cameras={**SPEC.cameras, "roof": size}))
+    told: list[str] = []
+    config = dataclasses.replace(TRAIN, model="canvas", init=str(tmp_path / "few"))
+    train(config, data=store, out=tmp_path / "run", report=told.append)
+    [line] = [x for x in told if "starting afresh" in x]
+    assert "belief.eyes" in line and "belief.cell" not in line and "heads" not in line
+    assert camera in load_world_model(tmp_path / "run/model").spec.cameras

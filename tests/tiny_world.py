@@ -88,7 +88,7 @@ def episode_of(seed: int, steps: int, spec: EpisodeSpec = SPEC) -> Episode:
             "offroad": (rng.random(steps) < 0.1).astype(np.float32),
             "speed": rng.uniform(0, 30, steps).astype(np.float32),
         },
-        state=np.zeros((steps + 1, 0), np.float32),
+        state=rng.normal(size=(steps + 1, len(spec.state_names))).astype(np.float32),
         actors=_actors(rng, steps + 1),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -27,11 +26,12 @@ def horizontal_fov_deg(vertical_fov_deg: float, size: tuple[int, int]) -> float:
 class CameraRig:
     """RGB sensors on the ego; `read(frame)` returns the pictures of exactly that frame."""
 
-    def __init__(self, session: Session, ego: Any, hull: Hull, cameras: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(self, session: Session, ego: Any, hull: Hull, sizes: dict[str, tuple[int, int]]) -> None:
         self._config = session.config
-        self._size = size
+        self._sizes = sizes
         self._queues: dict[str, SimpleQueue[Any]] = {}
-        for name, mount in mounts_of(hull, cameras).items():
+        for name, mount in mounts_of(hull, tuple(sizes)).items():
+            size = sizes[name]
             blueprint = session.world.get_blueprint_library().find("sensor.camera.rgb")
             blueprint.set_attribute("image_size_x", str(size[1]))
             blueprint.set_attribute("image_size_y", str(size[0]))
@@ -49,7 +49,7 @@ class CameraRig:
 
     def read(self, frame: int) -> dict[str, NDArray[np.uint8]]:
         """{camera: uint8 (h, w, 3)} of simulation frame `frame`; pictures of earlier frames are dropped."""
-        return {name: self._rgb(self._await(name, queue, frame)) for name, queue in self._queues.items()}
+        return {name: self._rgb(name, self._await(name, queue, frame)) for name, queue in self._queues.items()}
 
     def _await(self, name: str, queue: SimpleQueue[Any], frame: int) -> Any:
         while True:
@@ -65,6 +65,6 @@ class CameraRig:
             if image.frame > frame:
                 raise RuntimeError(f"the {name} camera skipped frame {frame}; does another client tick this server?")
 
-    def _rgb(self, image: Any) -> NDArray[np.uint8]:
-        bgra = np.frombuffer(image.raw_data, np.uint8).reshape(*self._size, 4)
+    def _rgb(self, name: str, image: Any) -> NDArray[np.uint8]:
+        bgra = np.frombuffer(image.raw_data, np.uint8).reshape(*self._sizes[name], 4)
         return np.ascontiguousarray(bgra[..., 2::-1])

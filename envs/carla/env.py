@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simworld.episode import ActionSpec, EpisodeSpec
 from simworld.scenario import BODIES
 
-from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras, check_name, mounts_of
+from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, sizes_of, check_name, mounts_of
 from .cameras import CameraRig
 from .collisions import CollisionLog
 from .config import CarlaConfig
@@ -69,23 +69,22 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
     def __init__(
         self,
         cameras: Sequence[str] = ("front",),
-        size: Sequence[int] = (64, 64),
+        size: Sequence[int] | Mapping[str, Sequence[int]] = (64, 64),
         render_mode: str | None = "rgb_array",
         aftermath_s: float | None = None,
         config: CarlaConfig | None = None,
     ) -> None:
-        check_cameras(cameras, size, render_mode)
         self._carla = load_carla()
         self.config, self.render_mode = config or CarlaConfig(), render_mode
-        self.cameras, self.size = tuple(cameras), (int(size[0]), int(size[1]))
+        self.sizes, self.cameras = sizes_of(cameras, size, render_mode), tuple(cameras)
         self._aftermath_s = self.config.aftermath_s if aftermath_s is None else float(aftermath_s)
         self.observation_space = gymnasium.spaces.Dict(
-            {c: gymnasium.spaces.Box(0, 255, (*self.size, 3), np.uint8) for c in self.cameras}
+            {c: gymnasium.spaces.Box(0, 255, (*hw, 3), np.uint8) for c, hw in self.sizes.items()}
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.episode_spec = EpisodeSpec(
             env_id="simworld/Carla-v0",
-            cameras={c: self.size for c in self.cameras},
+            cameras=self.sizes,
             action=ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)),
             outcomes=OUTCOMES,
             dt_s=self.config.dt_s,
@@ -163,7 +162,7 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
             ego=ego,
             hull=hull,
             steering=Steering.of(ego, hull.length_m),
-            rig=CameraRig(session, ego, hull, self.cameras, self.size),
+            rig=CameraRig(session, ego, hull, self.sizes),
             collisions=CollisionLog(session, ego, hull),
             scene=Scene(ego, hull, self.config.max_actor_rows),
             light=light,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from .physics import Physics
 from .renderer import Renderer
 from .scene import Scene, draw_scene
 from .spawn import Spawner
-from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_cameras, mounts_of
+from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, sizes_of, mounts_of
 from .traffic import Driver, Traffic
 
 Observation = dict[str, NDArray[np.uint8]]
@@ -74,24 +74,23 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def __init__(
         self,
         cameras: Sequence[str] = ("front",),
-        size: Sequence[int] = (64, 64),
+        size: Sequence[int] | Mapping[str, Sequence[int]] = (64, 64),
         render_mode: str | None = "rgb_array",
         aftermath_s: float | None = None,
         config: DrivingConfig | None = None,
     ) -> None:
         config = config or DrivingConfig()
-        check_cameras(cameras, size, render_mode)
         check_ego(config.ego_kind)
         self.config, self.render_mode = config, render_mode
-        self.cameras, self.size = tuple(cameras), (int(size[0]), int(size[1]))
+        self.sizes, self.cameras = sizes_of(cameras, size, render_mode), tuple(cameras)
         self._aftermath_s = config.aftermath_s if aftermath_s is None else float(aftermath_s)
         self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(  # type: ignore[assignment]
-            {c: gymnasium.spaces.Box(0, 255, (*self.size, 3), np.uint8) for c in self.cameras}
+            {c: gymnasium.spaces.Box(0, 255, (*hw, 3), np.uint8) for c, hw in self.sizes.items()}
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.episode_spec = EpisodeSpec(
             env_id="simworld/Driving-v0",
-            cameras={c: self.size for c in self.cameras},
+            cameras=self.sizes,
             action=ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)),
             outcomes=OUTCOMES,
             dt_s=config.dt_s,
@@ -101,7 +100,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         )
         self._rig = build_rig(config.ego_kind)
         self._physics = Physics(self._rig)
-        self._renderer = Renderer(self._rig, self.cameras, self.size, config.supersample)
+        self._renderer = Renderer(self._rig, self.sizes, config.supersample)
         self._scene: Scene | None = None
         self._frames: Observation = {}
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from .bodies import DRAWN_GROUP, HIDDEN_GROUP, Rig
 from .scene import Scene
 from .scenery import WINDOW_STEP_M, Look, build_window, write_window
-from .spec import CAMERAS
 
 Array = NDArray[np.float64]
 
@@ -32,15 +31,17 @@ _HALF_PLANES: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
 
 
 class Renderer:
-    """Draws the named cameras of a rig at one size (h, w)."""
+    """Draws the named cameras of a rig, each at its size (h, w)."""
 
-    def __init__(self, rig: Rig, cameras: tuple[str, ...], size: tuple[int, int], supersample: int) -> None:
+    def __init__(self, rig: Rig, sizes: dict[str, tuple[int, int]], supersample: int) -> None:
         model = rig.model
-        self._rig, self._model, self._cameras, self._size, self._scale = rig, model, cameras, size, supersample
+        self._rig, self._model, self._cameras, self._scale = rig, model, tuple(sizes), supersample
         self._scene: Scene | None = None
         self._look: Look | None = None
         self._window_s_m: float | None = None
-        h, w = size[0] * supersample, size[1] * supersample
+        self._pixels = {c: np.zeros((h * supersample, w * supersample, 3), np.uint8) for c, (h, w) in sizes.items()}
+        self._depth = {c: np.zeros(pixels.shape[:2], np.float32) for c, pixels in self._pixels.items()}
+        h, w = (max(pixels.shape[i] for pixels in self._pixels.values()) for i in (0, 1))
         model.vis.global_.offwidth, model.vis.global_.offheight = w, h
         self._gl = _make_gl(w, h)
         self._gl.make_current()
@@ -58,9 +59,6 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         # Also at exit, before the graphics library is unloaded.
         self._free = weakref.finalize(self, _free, self._context, self._gl)
-        self._rect = mujoco.MjrRect(0, 0, w, h)
-        self._pixels = np.zeros((h, w, 3), np.uint8)
-        self._depth = np.zeros((h, w), np.float32)
         near, far = (model.stat.extent * v for v in (model.vis.map.znear, model.vis.map.zfar))
         self._near_m, self._far_m = float(near), float(far)
         self._fog_rgb = np.zeros(3, np.float32)
@@ -82,7 +80,7 @@ class Renderer:
             model.geom(name).rgba[:] = (*rgb, 1.0)
         model.geom("ground").rgba[:] = (*look.ground, 1.0)
         model.geom_rgba[self._rig.paint_geom, :3] = paint[self._rig.paint_owner]
-        self._sky_rows = {c: self._grade_sky(c, look) for c in CAMERAS}
+        self._sky_rows = {c: self._grade_sky(c, look) for c in self._cameras}
 
     def show(self, pose: Array, active: NDArray[np.bool_], braking: NDArray[np.bool_], s_m: float) -> None:
         """Bring the model's looks up to date: scenery around road position `s_m`, actors in view, brake lights.
@@ -135,17 +133,19 @@ class Renderer:
                 )
             else:
                 mujoco.mjv_updateCamera(self._model, data, self._camera, self._view)
-            mujoco.mjr_render(self._rect, self._view, self._context)
-            mujoco.mjr_readPixels(self._pixels, self._depth, self._rect, self._context)
+            pixels, depth = self._pixels[name], self._depth[name]
+            rect = mujoco.MjrRect(0, 0, pixels.shape[1], pixels.shape[0])
+            mujoco.mjr_render(rect, self._view, self._context)
+            mujoco.mjr_readPixels(pixels, depth, rect, self._context)
             frames[name] = self._shrink(self._add_air(name))
         return frames
 
     def _add_air(self, camera: str) -> NDArray[np.float32]:
-        """The last picture, top row first, faded into the fog by depth, with the sky behind it.
+        """The last picture of a camera, top row first, faded into the fog by depth, with the sky behind it.
 
         MuJoCo's own fog can't change between scenes, and its sky box costs more than this.
         """
-        depth = self._depth[::-1]
+        depth = self._depth[camera][::-1]
         depth_m = self._near_m * self._far_m / (self._far_m - depth * (self._far_m - self._near_m))
         look = self._look
         assert look is not None
@@ -153,14 +153,14 @@ class Renderer:
         start = look.fog_start_m + (60.0 if camera == "overhead" else 0.0)
         end = start + look.fog_end_m - look.fog_start_m
         share = np.minimum(np.maximum((depth_m - start) * np.float32(1.0 / (end - start)), 0.0), 1.0)
-        pixels = self._pixels[::-1].astype(np.float32)
+        pixels = self._pixels[camera][::-1].astype(np.float32)
         pixels += share[..., None] * (self._fog_rgb - pixels)
         np.copyto(pixels, self._sky_rows[camera][:, None], where=(depth >= 1.0)[..., None])
         return pixels
 
     def _grade_sky(self, camera: str, look: Look) -> NDArray[np.float32]:
         """Sky colour (h, 3) of every picture row, from horizon to zenith; cameras never roll and keep their pitch."""
-        model, rows = self._model, self._pixels.shape[0]
+        model, rows = self._model, len(self._pixels[camera])
         cam = model.camera(camera)
         view = np.zeros(9)
         mujoco.mju_quat2Mat(view, cam.quat)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -80,15 +80,23 @@ def check_name(what: str, name: str, known: Sequence[str]) -> None:
         raise ValueError(f"unknown {what} {name!r}; nearest: {', '.join(near)}")
 
 
-def check_cameras(cameras: Sequence[str], size: Sequence[int], render_mode: str | None) -> None:
-    """Refuse cameras, picture sizes (h, w) or render modes that do not exist."""
+def sizes_of(
+    cameras: Sequence[str], size: Sequence[int] | Mapping[str, Sequence[int]], render_mode: str | None
+) -> dict[str, tuple[int, int]]:
+    """Every camera's picture size (h, w), of one for all or one for each; ValueError for cameras, sizes or render modes
+    that do not exist."""
     if isinstance(cameras, str):
         raise ValueError(f"cameras must be a list of names, e.g. [{cameras}]")
     for camera in cameras:
         check_name("camera", camera, CAMERAS)
     if not cameras or len(set(cameras)) != len(cameras):
         raise ValueError(f"cameras must name at least one camera, each once; got {list(cameras)}")
-    if len(size) != 2 or not all(8 <= int(v) <= 2048 for v in size):
-        raise ValueError(f"size must be (height, width) between 8 and 2048 pixels, got {tuple(size)}")
+    each = size if isinstance(size, Mapping) else dict.fromkeys(cameras, size)
+    if set(each) != set(cameras):
+        raise ValueError(f"size names {', '.join(each)}, but the cameras are {', '.join(cameras)}")
+    for one in each.values():
+        if len(one) != 2 or not all(8 <= int(v) <= 2048 for v in one):
+            raise ValueError(f"size must be (height, width) between 8 and 2048 pixels, got {tuple(one)}")
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
+    return {camera: (int(each[camera][0]), int(each[camera][1])) for camera in cameras}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..driving.outcomes import side_hit
 from ..driving.renderer import Renderer
 from ..driving.scene import draw_paint
 from ..driving.scenery import draw_look
-from ..driving.spec import OUTCOMES, check_cameras, mounts_of
+from ..driving.spec import OUTCOMES, mounts_of, sizes_of
 from .guide import Guide
 from .lanes import LaneIndex
 from .physics import GuidedPhysics, Slide, Touch
@@ -48,8 +48,6 @@ class WorldConfig:
     """How a scenario is shown and cut into steps."""
 
     dt_s: float = 0.1
-    cameras: tuple[str, ...] = ("front",)
-    size: tuple[int, int] = (64, 64)
     overhead_size: tuple[int, int] = (256, 256)
     supersample: int = 2
     max_actor_rows: int = 16
@@ -89,12 +87,15 @@ class ScenarioWorld:
         guide: Guide,
         *,
         slides: Sequence[tuple[str, str, float]] = (),
+        cameras: Mapping[str, tuple[int, int]] | None = None,
         config: WorldConfig | None = None,
     ) -> None:
+        """`cameras` {name: (h, w)} are those of the ego, by default front at 64 x 64."""
         if not scenario.actors:
             raise ValueError(f"{scenario.name} has no actors: there is nothing to replay")
         self.scenario, self.config = scenario, config or WorldConfig()
-        check_cameras(self.config.cameras, self.config.size, "rgb_array")
+        cameras = {"front": (64, 64)} if cameras is None else cameras
+        self.cameras = sizes_of(tuple(cameras), cameras, "rgb_array")
         ids = [a.id for a in scenario.actors]
         first = ids.index(scenario.ego_id) if scenario.ego_id else 0
         order = np.array([first, *(i for i in range(len(ids)) if i != first)], np.int64)
@@ -115,13 +116,13 @@ class ScenarioWorld:
         self._ego_start = np.array(scenario.actors[first].start)
         self.episode_spec = EpisodeSpec(
             env_id="simworld/Scenario",
-            cameras=dict.fromkeys(self.config.cameras, self.config.size),
+            cameras=self.cameras,
             action=ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)),
             outcomes=OUTCOMES,
             dt_s=self.config.dt_s,
             state_names=tuple(name for name, _ in STATE),
             state_units=tuple(unit for _, unit in STATE),
-            mounts=mounts_of(self._rig.bodies[0], self.config.cameras),
+            mounts=mounts_of(self._rig.bodies[0], tuple(self.cameras)),
         )
         self.reset()
 
@@ -237,16 +238,16 @@ class ScenarioWorld:
         return self.ego_present and self._lanes.beside(self.physics.pose[0, :2])
 
     def draw(self) -> Frames:
-        """The present picture of every camera of the config."""
-        return self._eye("cameras", self.config.cameras, self.config.size, self.config.supersample).look(self)
+        """The present picture of every camera."""
+        return self._eye("cameras", self.cameras, self.config.supersample).look(self)
 
     def overhead(self) -> NDArray[np.uint8]:
         """The present picture from above the ego, for people."""
-        return self._eye("overhead", ("overhead",), self.config.overhead_size, 1).look(self)["overhead"]
+        return self._eye("overhead", {"overhead": self.config.overhead_size}, 1).look(self)["overhead"]
 
-    def _eye(self, name: str, cameras: tuple[str, ...], size: tuple[int, int], supersample: int) -> _Eye:
+    def _eye(self, name: str, sizes: dict[str, tuple[int, int]], supersample: int) -> _Eye:
         if name not in self._eyes:
-            renderer = Renderer(self._rig, cameras, size, supersample)
+            renderer = Renderer(self._rig, sizes, supersample)
             renderer.dress(self._look, self._paint)
             self._eyes[name] = _Eye(renderer)
         return self._eyes[name]

@@ -26,7 +26,7 @@ PROBE_SAMPLES = 170_000  # that a probe is fitted on at most: they lie in memory
 class FidelityConfig:
     """`films` films of each seed, from `context` real actions on; horizons in frames; probed states by name."""
 
-    films: int = 32
+    films: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
     context: int = 8
     horizons: tuple[int, ...] = (1, 10, 30, 50)

@@ -25,7 +25,8 @@ Frames = dict[str, Tensor]  # {camera: uint8 (b, t, h, w, 3)}
 @dataclass(frozen=True)
 class BeliefConfig:
     """`size` numbers are believed; the frames so many steps `ago` are seen, in squares of `patch` pixels, through maps
-    of `width` channels; a film begins with the mean of `looks`, one at each of its newest real frames."""
+    of `width` channels; a film begins with the mean of `looks`, one at each of its newest real frames. In training
+    the loss of each outcome has this weight beside that of the state."""
 
     size: int = 256
     ago: tuple[int, ...] = (8, 4, 2, 1, 0)
@@ -33,6 +34,7 @@ class BeliefConfig:
     width: int = 64
     patch: Literal[2, 4] = 2
     told_width: int = 64
+    outcome_weight: float = 0.3
 
     def __post_init__(self) -> None:
         if min(self.size, self.width, self.told_width, self.looks) < 1:

@@ -48,7 +48,7 @@ class CanvasConfig:
     max_actors: int = 12
     actor_drop: float = 0.5
     true_share: float = 1.0
-    shown_weight: float = 0.06
+    shown_weight: float = 0.025
     fresh_weight: float = 0.3
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.episode import OutcomeSpec
+from simworld.model.state_error import StateError
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
@@ -96,16 +97,16 @@ class OutcomeHeads(nn.Module):
         *,
         features: int,
         noted: int = 0,
-        num_state: int = 0,
+        state_names: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.config, self.specs = config, specs
-        num_state = num_state if config.state else 0
+        names = state_names if config.state else ()
         own = {"reward": 1, "terminated": 1}
         taken = [s.name for s in specs if s.name in (*own, "error", "state")]
         if taken:
             raise ValueError(f"an outcome can not be named {taken[0]!r}: every model has a head of that name")
-        self.sizes = own | {s.name: self._size(s) for s in specs} | {"state": num_state}
+        self.sizes = own | {s.name: self._size(s) for s in specs} | {"state": len(names)}
         self.num_known, self.num_features = features, features + noted
         self.hidden = nn.Linear(features, config.width)
         self.doubt = nn.Sequential(
@@ -121,9 +122,10 @@ class OutcomeHeads(nn.Module):
         self.register_buffer("hazard_scale", torch.ones(num_events + 1, 2))
         self.register_buffer("hazard_bias", torch.zeros(num_events + 1, 2))
         self.register_buffer("later", (torch.arange(config.horizon) > 0).float(), persistent=False)
-        if num_state:
-            self.register_buffer("state_mean", torch.zeros(num_state))
-            self.register_buffer("state_std", torch.ones(num_state))
+        self.state_error = StateError(names)
+        if names:
+            self.register_buffer("state_mean", torch.zeros(len(names)))
+            self.register_buffer("state_std", torch.ones(len(names)))
         with torch.no_grad():  # events are rare: start near a hazard of 0.7 % a step
             self.out.weight.mul_(0.1)
             raw = self._split(self.out.bias)
@@ -185,11 +187,11 @@ class OutcomeHeads(nn.Module):
     def doubt_loss(self, features: Tensor, targets: OutcomeTargets, log_error: Tensor) -> Tensor:
         """How wrong the expected error is (Yoo and Kweon 2019, "Learning Loss for Active Learning").
 
-        log_error (b, t): log of the squared error of the model's own frame, to which that of the estimated state is
-        added where there is one.
+        log_error (b, t): log of how wrong the model's own frame is, to which that of the estimated state is added where
+        there is one.
         """
         if self.sizes["state"]:
-            off = (self.raw(features)["state"].detach() - self.standard_state(targets.state)).square().mean(-1)
+            off = self.state_loss(self.raw(features), targets.state).detach()
             log_error = log_error + off.clamp(min=1e-6).log()
         return F.smooth_l1_loss(self.expected_error(features), log_error)
 
@@ -220,7 +222,7 @@ class OutcomeHeads(nn.Module):
 
     def state_loss(self, raw: dict[str, Tensor], state: Tensor) -> Tensor:
         """How far (...) the state that is read is off the env's state (..., s)."""
-        return F.smooth_l1_loss(raw["state"], self.standard_state(state), reduction="none", beta=0.5).mean(-1)
+        return self.state_error(raw["state"], self.standard_state(state))
 
     def standard_state(self, state: Tensor) -> Tensor:
         """The env's state (..., s) in units of its spread in the training data."""

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from simworld.model.noise import NoiseStream
+from simworld.model.state_error import StateError
 
 FRAMES, WIDTH = 3, 64
 
 
 class Reader(nn.Module):
-    """Latents of every camera to `num_state` standardised numbers, for each frame but the first two of a window."""
+    """Latents of every camera to the standardised numbers of these names, for each frame of a window but two."""
 
-    def __init__(self, *, channels: int, grids: dict[str, tuple[int, int]], num_state: int) -> None:
+    def __init__(self, *, channels: int, grids: dict[str, tuple[int, int]], state_names: tuple[str, ...]) -> None:
         super().__init__()
         self.eyes = nn.ModuleDict(
             {
@@ -36,7 +37,8 @@ class Reader(nn.Module):
                 for camera in grids
             }
         )
-        self.out = nn.Linear(2 * WIDTH, num_state)
+        self.out = nn.Linear(2 * WIDTH, len(state_names))
+        self.error = StateError(state_names)
 
     def forward(self, latents: dict[str, Tensor]) -> Tensor:
         """{camera: (b, t, c, h, w)} to (b, t - 2, s)."""
@@ -55,16 +57,12 @@ class Reader(nn.Module):
         Through some noise, or the dynamics would learn to please the reader with patterns that nobody sees.
         """
         amount = 0.3 * noise.uniform(1)[..., None, None, None]
-        return _off(self({k: z + amount * noise.normal(*z.shape[1:]) for k, z in real.items()}), state)
+        return self._off(self({k: z + amount * noise.normal(*z.shape[1:]) for k, z in real.items()}), state)
 
     def shown(self, imagined: dict[str, Tensor], state: Tensor) -> Tensor:
         """The same of imagined latents, from which only they learn, not the reader."""
         frozen = {name: p.detach() for name, p in self.named_parameters()}
-        return _off(functional_call(self, frozen, (imagined,)), state)
+        return self._off(functional_call(self, frozen, (imagined,)), state)
 
-
-def _off(read: Tensor, state: Tensor) -> Tensor:
-    state = state[:, FRAMES - 1 :]
-    known = torch.isfinite(state)
-    each = F.smooth_l1_loss(read, torch.where(known, state, 0.0), reduction="none", beta=0.5)
-    return (each * known).mean()
+    def _off(self, read: Tensor, state: Tensor) -> Tensor:
+        return self.error(read, state[:, FRAMES - 1 :]).mean()

@@ -18,8 +18,7 @@ from simworld.model.noise import NoiseStream
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
 
-OUTCOME_WEIGHT = 0.2  # of each outcome's loss, beside that of the state
-AHEAD_WEIGHT = 0.4  # of who is ahead
+AHEAD_WEIGHT = 0.5  # of the loss of who is ahead, beside that of the state
 
 
 class BeliefPhase:
@@ -56,7 +55,8 @@ class BeliefPhase:
         beliefs = model.belief.follow(seen[: len(rows), None], actions, model.some_actors(actors, noise))
         targets = future.targets(self.cache).map(lambda x: x.to(device))
         losses = model.heads.loss(beliefs, targets)
-        total = torch.stack([x if name == "state" else OUTCOME_WEIGHT * x for name, x in losses.items()]).sum()
+        weight = model.belief.config.outcome_weight
+        total = torch.stack([x if name == "state" else weight * x for name, x in losses.items()]).sum()
         there, state = (torch.from_numpy(x[looked]).to(device) for x in (self.cache.actors, self.cache.state))
         if model.heads.sizes["state"]:
             losses["seen"] = model.heads.state_loss(model.heads.raw(seen), state).mean()

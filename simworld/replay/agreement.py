@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ def agreement(
     pairs: list[tuple[Run, Lane]] = []
     for index in range(config.num):
         scenario = generate(config.seed, index, config.generate)
-        trunk, real = _real(scenario, brake, config)
+        trunk, real = _real(scenario, brake, config, model.spec.cameras)
         step = len(trunk.recording.actions)
         for label, replay, driver in zip(FUTURES, real, (None, brake), strict=True):
             rows.append(_row(scenario, label, replay))
@@ -74,8 +74,10 @@ def agreement(
     return summarise(rows, config)
 
 
-def _real(scenario: Scenario, brake: Policy, config: AgreementConfig) -> tuple[Run, list[Replay]]:
-    settings = ReplayConfig(film=False, frames=True, seed=config.seed)
+def _real(
+    scenario: Scenario, brake: Policy, config: AgreementConfig, cameras: Mapping[str, tuple[int, int]]
+) -> tuple[Run, list[Replay]]:
+    settings = ReplayConfig(film=False, frames=True, cameras=cameras, seed=config.seed)
     world = open_world(scenario, settings, live=False)
     try:
         trunk = Run(world, scenario, None, settings)

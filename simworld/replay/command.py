@@ -115,9 +115,10 @@ def both(
 ) -> Output:
     """MuJoCo above imagination, which starts from MuJoCo's first frames."""
     duration_s = duration_of(scenario, config)
+    config = replace(config, frames=True, cameras=model.spec.cameras)
     world = open_world(scenario, config, live=driver is not None)
     try:
-        run = Run(world, scenario, driver, replace(config, frames=True))
+        run = Run(world, scenario, driver, config)
         run.to(duration_s)
         real = run.result("mujoco")
         step = min(context, max(len(run.recording.actions) - 1, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,8 @@ Action = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """world: name of the maker of the real world; duration_s: at most, the scenario's own where None.
+    """world: name of the maker of the real world; duration_s: at most, the scenario's own where None; cameras: those of
+    the ego {name: (h, w)}, the world's own where None.
 
     A film of more than `max_film_frames` leaves steps out, so that logs of minutes do not fill the memory.
     """
@@ -33,6 +34,7 @@ class ReplayConfig:
     world: str = "simworld.envs.scenario.world:ScenarioWorld"
     film: bool = True
     max_film_frames: int = 1200
+    cameras: Mapping[str, tuple[int, int]] | None = None
     frames: bool = False  # keep what the ego's cameras see at every step
     duration_s: float | None = None
     road_dirs: tuple[str, ...] = ()
@@ -64,7 +66,7 @@ def open_world(
     guide: Guide = live_guide(source, config.road_dirs) if live else TrackGuide(source)
     guide = ChangedGuide(guide, scenario, changed) if changed else guide
     slides = [(*c.actors, c.t_s) for c in contacts(source) if c.tracking_overlap]
-    return resolve(config.world)(scenario, guide, slides=slides)
+    return resolve(config.world)(scenario, guide, slides=slides, cameras=config.cameras)
 
 
 def check_actors(scenario: Scenario) -> None:

@@ -57,7 +57,7 @@ def branch(
     if not dt_s <= at_s < duration_s - dt_s:
         raise ValueError(f"branch_at {at_s:g} must lie between {dt_s:g} s and the end at {duration_s:g} s")
     if model is not None:
-        config = replace(config, frames=True)
+        config = replace(config, frames=True, cameras=model.spec.cameras)
     # All futures are asked for before any time is spent on one.
     futures = [changed(scenario, v.changes, at_s, duration_s) for v in variants]
     world = open_world(scenario, config, live=True)

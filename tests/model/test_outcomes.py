@@ -125,7 +125,7 @@ def test_loss_names_every_outcome_and_is_finite(heads: OutcomeHeads) -> None:
 
 
 def test_steps_beyond_the_record_cost_nothing() -> None:
-    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, num_state=2)
+    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, state_names=("place", "pace"))
     beyond = torch.full((2, 3), -1)
     targets = targets_of(
         torch.zeros(2, 3, dtype=torch.int64), beyond, impulse=torch.ones(2, 3), state=torch.ones(2, 3, 2)
@@ -195,7 +195,7 @@ def test_what_does_not_apply_is_nan(heads: OutcomeHeads) -> None:
 
 
 def test_state_is_learned_standardised_and_told_in_its_unit() -> None:
-    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, num_state=2)
+    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, state_names=("place", "pace"))
     heads.state_mean.copy_(torch.tensor([10.0, -1.0]))
     heads.state_std.copy_(torch.tensor([5.0, 0.1]))
     features = torch.randn(1, 3, 8)
@@ -207,7 +207,9 @@ def test_state_is_learned_standardised_and_told_in_its_unit() -> None:
 
 
 def test_the_expected_error_alone_learns_from_it_and_reads_what_is_noted() -> None:
-    heads = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, noted=4, num_state=2)
+    heads = OutcomeHeads(
+        HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, noted=4, state_names=("place", "pace")
+    )
     features = torch.randn(1, 3, 12)
     never, left = torch.full((1, 3), NEVER), torch.zeros(1, 3, dtype=torch.int64)
     targets = targets_of(never, left, state=torch.zeros(1, 3, 2))
@@ -220,7 +222,9 @@ def test_the_expected_error_alone_learns_from_it_and_reads_what_is_noted() -> No
 
 def test_without_state_there_is_no_head_for_it(heads: OutcomeHeads) -> None:
     assert heads(torch.randn(2, 8)).state.shape == (2, 0)
-    quiet = OutcomeHeads(HeadsConfig(horizon=HORIZON, width=16, state=False), SPECS, features=8, num_state=2)
+    quiet = OutcomeHeads(
+        HeadsConfig(horizon=HORIZON, width=16, state=False), SPECS, features=8, state_names=("place", "pace")
+    )
     assert quiet(torch.randn(2, 8)).state.shape == (2, 0)
 
 

@@ -16,7 +16,7 @@ GRIDS = {"front": (2, 3), "rear": (1, 2)}
 def reader() -> Reader:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Reader(channels=4, grids=GRIDS, num_state=2)
+        return Reader(channels=4, grids=GRIDS, state_names=("place", "pace"))
 
 
 def latents(b: int, t: int) -> dict[str, Tensor]:
