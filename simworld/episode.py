@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -77,6 +78,11 @@ class Mount:
     heading_rad: float
     pitch_rad: float
     vertical_fov_deg: float
+
+    @property
+    def half_height(self) -> float:
+        """How high the upper half of the picture reaches, per unit of depth."""
+        return math.tan(math.radians(self.vertical_fov_deg) / 2)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -16,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from simworld.beginnings import Beginnings, given, lanes_of
 from simworld.chance import happens
 from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.episode import NOT_APPLICABLE, ActionSpec, EpisodeSpec
@@ -85,8 +85,8 @@ class WorldModelVectorEnv(VectorEnv):
             checkpoint = fuse(checkpoint) if compiled else checkpoint
         self.model, self.device = checkpoint, torch.device(device)
         self.episode_spec: EpisodeSpec = self.model.spec
-        self.num_envs, self.horizon, self.context, self.min_trust = num_envs, horizon, context, min_trust
-        self._starts_from, self._starts = starts, starts if isinstance(starts, StartFilms) else None
+        self.num_envs, self.horizon, self.min_trust = num_envs, horizon, min_trust
+        self._beginnings = Beginnings(starts, context)
         self.render_mode, self.autoreset_mode = render_mode, AutoresetMode(autoreset_mode)
         self.metadata = {
             "render_modes": ["rgb_array"],
@@ -110,7 +110,7 @@ class WorldModelVectorEnv(VectorEnv):
     ) -> tuple[Frames, dict[str, Any]]:
         """Start all lanes, or those of options["reset_mask"] (b,); `seed` i gives lane i the seed + i."""
         options = options or {}
-        lanes = np.flatnonzero(self._mask(options))
+        lanes = lanes_of(options, self.num_envs)
         seeds = seed if isinstance(seed, list) else [None if seed is None else seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds for {self.num_envs} envs")
@@ -154,7 +154,11 @@ class WorldModelVectorEnv(VectorEnv):
 
     def _begin(self, lanes: NDArray[np.int64], options: Mapping[str, Any]) -> None:
         """Start episodes in `lanes`, each with noise from its own rng."""
-        frames, actions = self._given(options, lanes) if "frames" in options else self._drawn(lanes)
+        if "frames" in options:
+            films, between = given(options, self.num_envs, self.episode_spec.action)
+            frames, actions = {c: f[lanes] for c, f in films.items()}, between[lanes]
+        else:
+            frames, actions = self._beginnings.draw([self._rngs[lane] for lane in lanes])
         seeds = [int(self._rngs[lane].integers(2**62)) for lane in lanes]
         fresh = self.model.start(
             {c: torch.from_numpy(np.ascontiguousarray(f)).to(self.device) for c, f in frames.items()},
@@ -173,56 +177,6 @@ class WorldModelVectorEnv(VectorEnv):
         self._elapsed = self._elapsed.copy()
         self._done = self._done.copy()
         self._elapsed[lanes], self._done[lanes] = 0, False
-
-    def _mask(self, options: Mapping[str, Any]) -> NDArray[np.bool_]:
-        """Which lanes a reset is of, (b,); refuses options that would be ignored."""
-        foreign = sorted(set(options) - {"frames", "actions", "reset_mask"})
-        if foreign:
-            raise ValueError(f"reset has no option {foreign[0]!r}; it takes frames, actions and reset_mask")
-        if "actions" in options and "frames" not in options:
-            raise ValueError("options['actions'] need the frames between which they were taken: give options['frames']")
-        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
-        expect(mask, "b", name="options['reset_mask']", b=self.num_envs)
-        if mask.dtype != np.bool_ or not mask.any():
-            raise ValueError("options['reset_mask'] must be bool, and True in at least one lane")
-        return mask
-
-    def _given(self, options: Mapping[str, Any], lanes: NDArray[np.int64]) -> tuple[Frames, NDArray[np.float32]]:
-        """Films from reset's options, checked; without actions they must be single frames."""
-        size = self.episode_spec.action.size
-        if not isinstance(options["frames"], Mapping):
-            raise ValueError("options['frames'] must be a mapping from camera to frames")
-        frames = {c: np.asarray(f) for c, f in options["frames"].items()}
-        actions = np.asarray(options.get("actions", np.zeros((self.num_envs, 0, size))), np.float32)
-        expect(actions, "b k a", name="options['actions']", b=self.num_envs, a=size)
-        if not np.isfinite(actions).all():
-            raise ValueError("options['actions'] hold NaN or infinity")
-        for camera, f in frames.items():
-            if f.dtype != np.uint8:
-                raise ValueError(f"options['frames'][{camera!r}] must be uint8, got {f.dtype}")
-            expect(f, "b t h w 3", name=f"options['frames'][{camera!r}]", b=self.num_envs, t=actions.shape[1] + 1)
-        return {c: f[lanes] for c, f in frames.items()}, actions[lanes]
-
-    def _drawn(self, lanes: NDArray[np.int64]) -> tuple[Frames, NDArray[np.float32]]:
-        """A start of each lane's own choosing."""
-        starts = self._load_starts()
-        chosen = [int(self._rngs[lane].integers(len(starts))) for lane in lanes]
-        k = min(self.context, starts.actions.shape[1])
-        first = starts.actions.shape[1] - k
-        return {c: f[chosen, first:] for c, f in starts.frames.items()}, starts.actions[chosen, first:]
-
-    def _load_starts(self) -> StartFilms:
-        if self._starts is None:
-            if self._starts_from is None or isinstance(self._starts_from, StartFilms):
-                raise ValueError("this env has no starts; give starts=STORE, or reset(options={'frames': ...})")
-            path = Path(self._starts_from)
-            is_store = (path / "meta").is_dir()
-            self._starts = (
-                StartFilms.from_store(path, num=256, context=self.context, seed=0)
-                if is_store
-                else StartFilms.load(path)
-            )
-        return self._starts
 
     def _checked(self, actions: Any) -> torch.Tensor:
         array = np.asarray(actions, np.float32)

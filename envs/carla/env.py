@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simworld.episode import ActionSpec, EpisodeSpec
 from simworld.scenario import BODIES
 
-from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, sizes_of, check_name, mounts_of
+from ..driving.spec import OUTCOMES, STATE_NAMES, STATE_UNITS, check_name, mounts_of, sizes_of
 from .cameras import CameraRig
 from .collisions import CollisionLog
 from .config import CarlaConfig

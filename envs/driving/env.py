@@ -22,7 +22,7 @@ from .physics import Physics
 from .renderer import Renderer
 from .scene import Scene, draw_scene
 from .spawn import Spawner
-from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, sizes_of, mounts_of
+from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, mounts_of, sizes_of
 from .traffic import Driver, Traffic
 
 Observation = dict[str, NDArray[np.uint8]]

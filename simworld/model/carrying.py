@@ -88,7 +88,7 @@ class Carrier(nn.Module):
 
     def _rays(self, mount: Mount) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Direction (x, y, z) of every pixel in the ego's frame, and how far it goes along the camera's heading."""
-        half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
+        half = mount.half_height
         v, u = torch.meshgrid(self.v, self.u, indexing="ij")
         right, up = u * half * self.aspect, -v * half
         rise, level = math.sin(mount.pitch_rad), math.cos(mount.pitch_rad)
@@ -102,7 +102,7 @@ class Carrier(nn.Module):
         the left, and nothing."""
         origin_and_axes = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
         right, up, deep = seen_from(mount, *origin_and_axes)
-        half = math.tan(math.radians(mount.vertical_fov_deg) / 2)
+        half = mount.half_height
         seen = torch.stack([right / (half * self.aspect), -up / half, deep])  # of the origin, and of a metre from it
         at, (along, aside, above) = seen[:, 0], (seen[:, i] - seen[:, 0] for i in (1, 2, 3))
         no = torch.zeros(3)

@@ -59,8 +59,8 @@ def on_picture(
     """Where points in the frame of the actors appear in a picture from -1 to 1, (u, v), and their depth in m; nearer
     ones than `nearest_m` are taken to that depth."""
     right, up, deep = seen_from(mount, x, y, z)
-    half, shown = math.tan(math.radians(mount.vertical_fov_deg) / 2), deep.clamp(min=nearest_m)
-    return right / (shown * half * aspect), -up / (shown * half), deep
+    high = deep.clamp(min=nearest_m) * mount.half_height
+    return right / (high * aspect), -up / high, deep
 
 
 def seen_from(mount: Mount, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

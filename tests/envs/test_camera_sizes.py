@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from simworld.envs.driving.env import DrivingEnv
 from simworld.envs.driving.spec import sizes_of
 

@@ -118,5 +118,5 @@ class FakeModel(WorldModel[FakeState]):
             trust=torch.full((b,), 0.5),
             state=torch.stack([speed, torch.zeros(b)], 1) if self._estimates else torch.zeros(b, 0),
         )
-        shade = torch.full((b, 64, 64, 3), 7, dtype=torch.uint8)
-        return FakeState(state.seed, state.step + 1, speed), Prediction({"front": shade}, outcomes)
+        grey = {c: torch.full((b, *hw, 3), 7, dtype=torch.uint8) for c, hw in self.spec.cameras.items()}
+        return FakeState(state.seed, state.step + 1, speed), Prediction(grey, outcomes)

@@ -90,7 +90,10 @@ def test_the_world_looks_through_the_cameras_of_the_model() -> None:
     model = FakeModel()
     model.spec.cameras["rear"] = (32, 64)
     output = both(rear_end(), None, ReplayConfig(), model, 8)
-    assert {c: f.shape[1:] for c, f in model.started["frames"].items()} == {"front": (9, 64, 64, 3), "rear": (9, 32, 64, 3)}
+    assert {c: f.shape[1:] for c, f in model.started["frames"].items()} == {
+        "front": (9, 64, 64, 3),
+        "rear": (9, 32, 64, 3),
+    }
     assert output.replays[0].films["rear"][0].shape == (32, 64, 3)
 
 
