@@ -94,6 +94,6 @@ class ClosedLoop:
         """How wrong (b,) the newest frames of a film are: the state that they show, or else their pixels."""
         read = self.model.read_off(film)
         if read is not None:
-            return self.model.heads.state_error(read, self.model.heads.standard_state(state))
+            return self.model.heads.state_loss(read, state)
         off = [(to_model(film[c][:, -1]) - to_model(x)).square().mean((1, 2, 3)) for c, x in real.items()]
         return torch.stack(off).mean(0)

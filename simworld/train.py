@@ -224,7 +224,7 @@ def _go_on(model: WorldModel[Any], init: str, report: Callable[[str], None]) -> 
     """Give the model the weights of the checkpoint `init`; parts that are new, as of another camera, or of
     another size start afresh, named.
 
-    Raises ValueError where it is of another kind or spec, or its codec is another.
+    Raises ValueError where it has other actions or outcomes, or its config or codec is another.
     """
     spec, theirs = load_weights(init)
     old, new = spec, model.spec

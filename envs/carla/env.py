@@ -74,9 +74,9 @@ class CarlaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         aftermath_s: float | None = None,
         config: CarlaConfig | None = None,
     ) -> None:
+        self.sizes, self.cameras = sizes_of(cameras, size, render_mode), tuple(cameras)
         self._carla = load_carla()
         self.config, self.render_mode = config or CarlaConfig(), render_mode
-        self.sizes, self.cameras = sizes_of(cameras, size, render_mode), tuple(cameras)
         self._aftermath_s = self.config.aftermath_s if aftermath_s is None else float(aftermath_s)
         self.observation_space = gymnasium.spaces.Dict(
             {c: gymnasium.spaces.Box(0, 255, (*hw, 3), np.uint8) for c, hw in self.sizes.items()}

@@ -80,9 +80,9 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         config: DrivingConfig | None = None,
     ) -> None:
         config = config or DrivingConfig()
+        self.sizes, self.cameras = sizes_of(cameras, size, render_mode), tuple(cameras)
         check_ego(config.ego_kind)
         self.config, self.render_mode = config, render_mode
-        self.sizes, self.cameras = sizes_of(cameras, size, render_mode), tuple(cameras)
         self._aftermath_s = config.aftermath_s if aftermath_s is None else float(aftermath_s)
         self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(  # type: ignore[assignment]
             {c: gymnasium.spaces.Box(0, 255, (*hw, 3), np.uint8) for c, hw in self.sizes.items()}

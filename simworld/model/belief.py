@@ -26,7 +26,7 @@ Frames = dict[str, Tensor]  # {camera: uint8 (b, t, h, w, 3)}
 class BeliefConfig:
     """`size` numbers are believed; the frames so many steps `ago` are seen, in squares of `patch` pixels, through maps
     of `width` channels; a film begins with the mean of `looks`, one at each of its newest real frames. In training
-    the loss of each outcome has this weight beside that of the state."""
+    the loss of each outcome has `outcome_weight` beside that of the state."""
 
     size: int = 256
     ago: tuple[int, ...] = (8, 4, 2, 1, 0)

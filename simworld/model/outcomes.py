@@ -191,7 +191,7 @@ class OutcomeHeads(nn.Module):
         there is one.
         """
         if self.sizes["state"]:
-            off = self.state_loss(self.raw(features), targets.state).detach()
+            off = self.state_loss(self.raw(features)["state"], targets.state).detach()
             log_error = log_error + off.clamp(min=1e-6).log()
         return F.smooth_l1_loss(self.expected_error(features), log_error)
 
@@ -208,7 +208,7 @@ class OutcomeHeads(nn.Module):
         )
         losses = {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
         if self.sizes["state"]:
-            losses["state"] = (self.state_loss(raw, targets.state) * recorded).mean()
+            losses["state"] = (self.state_loss(raw["state"], targets.state) * recorded).mean()
         for spec in self.specs:
             if spec.kind == "event":
                 losses[spec.name] = self._hazard_loss(
@@ -220,9 +220,9 @@ class OutcomeHeads(nn.Module):
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses
 
-    def state_loss(self, raw: dict[str, Tensor], state: Tensor) -> Tensor:
-        """How far (...) the state that is read is off the env's state (..., s)."""
-        return self.state_error(raw["state"], self.standard_state(state))
+    def state_loss(self, told: Tensor, state: Tensor) -> Tensor:
+        """How far (...) the standardised state (..., s) that is told is off the env's state (..., s)."""
+        return self.state_error(told, self.standard_state(state))
 
     def standard_state(self, state: Tensor) -> Tensor:
         """The env's state (..., s) in units of its spread in the training data."""

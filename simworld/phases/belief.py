@@ -59,7 +59,7 @@ class BeliefPhase:
         total = torch.stack([x if name == "state" else weight * x for name, x in losses.items()]).sum()
         there, state = (torch.from_numpy(x[looked]).to(device) for x in (self.cache.actors, self.cache.state))
         if model.heads.sizes["state"]:
-            losses["seen"] = model.heads.state_loss(model.heads.raw(seen), state).mean()
+            losses["seen"] = model.heads.state_loss(model.heads.raw(seen)["state"], state).mean()
             total = total + losses["seen"]
         if model.ahead is not None:
             coming = model.ahead.loss(beliefs, actors, targets.state) * (targets.steps_left >= 0)

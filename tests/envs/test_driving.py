@@ -11,9 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from simworld.envs.driving.env import DrivingConfig, DrivingEnv
 from simworld.envs.driving.outcomes import side_hit
-from simworld.envs.driving.road import Polyline, make_line
-from simworld.envs.driving.spec import CAMERAS, OUTCOMES, SIDES, STATE_NAMES
-from simworld.envs.driving.traffic import Idm
+from simworld.envs.driving.spec import OUTCOMES, SIDES, STATE_NAMES
 
 import simworld  # noqa: F401  (registers the env ids)
 from simworld.scenario import ACTOR_CLASSES, BODIES
@@ -267,26 +265,6 @@ def test_every_class_appears_and_somebody_is_near():
     env.close()
 
 
-@pytest.mark.parametrize("size", [(48, 80), (64, 64), (17, 31)])
-def test_all_cameras_at_any_size(size):
-    env = DrivingEnv(cameras=CAMERAS, size=size)
-    observation, _ = env.reset(seed=5)
-    assert set(observation) == set(CAMERAS)
-    for frame in observation.values():
-        assert frame.shape == (*size, 3) and frame.std() > 3
-    assert len({frame.tobytes() for frame in observation.values()}) == len(CAMERAS)
-    np.testing.assert_array_equal(env.render(), observation["front"])
-    env.close()
-
-
-def test_a_subset_of_cameras_shows_the_same_pictures():
-    few, all_of_them = DrivingEnv(cameras=("rear",), size=(32, 32)), DrivingEnv(cameras=CAMERAS, size=(32, 32))
-    a, b = few.reset(seed=9)[0]["rear"], all_of_them.reset(seed=9)[0]["rear"]
-    np.testing.assert_array_equal(a, b)
-    few.close()
-    all_of_them.close()
-
-
 def test_brake_lights_and_the_sky_line(env):
     red = {}
     for speed in (10.0, 0.0):  # a puppet brakes down to the speed it is given as its wish
@@ -337,25 +315,3 @@ def test_bad_actions_are_refused(env, action):
     env.reset(seed=0)
     with pytest.raises(ValueError, match="two finite numbers"):
         env.step(np.array(action))
-
-
-def test_road_coordinates_invert():
-    line = make_line(np.random.default_rng(2), 1 / 90, 1500.0)
-    s, d = np.linspace(30, 1400, 50), np.linspace(-9, 9, 50)
-    found = line.project(line.point(s, d), s + 4.0)
-    np.testing.assert_allclose(found.s_m, s, atol=0.05)
-    np.testing.assert_allclose(found.d_m, d, atol=0.02)
-
-
-def test_a_circle_has_its_curvature():
-    angle = np.linspace(0.0, 2.0, 400)
-    line = Polyline.from_points(np.stack([50 * np.cos(angle), 50 * np.sin(angle)], axis=1))
-    np.testing.assert_allclose(line.curvature(np.arange(10.0, 90.0)), 1 / 50, rtol=0.02)
-
-
-def test_idm_rests_at_its_equilibrium_gap():
-    idm, speed, wanted = Idm(), 15.0, 25.0
-    star = idm.min_gap_m + speed * idm.headway_s
-    gap = star / np.sqrt(1.0 - (speed / wanted) ** 4)
-    assert idm.accel(speed, wanted, gap, 0.0) == pytest.approx(0.0, abs=1e-9)
-    assert idm.accel(speed, wanted, gap - 5.0, 0.0) < 0.0 < idm.accel(speed, wanted, gap + 5.0, 0.0)

@@ -1,13 +1,33 @@
-"""Picture sizes of driving cameras: one for all, or one for each."""
+"""Driving cameras: any of them, at one size for all or at one for each."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from simworld.envs.driving.env import DrivingEnv
-from simworld.envs.driving.spec import sizes_of
+from simworld.envs.driving.spec import CAMERAS, sizes_of
 
 SIZES = {"front": (64, 64), "left": (32, 64)}
+
+
+@pytest.mark.parametrize("size", [(48, 80), (64, 64), (17, 31)])
+def test_all_cameras_at_any_size(size: tuple[int, int]) -> None:
+    env = DrivingEnv(cameras=CAMERAS, size=size)
+    observation, _ = env.reset(seed=5)
+    assert set(observation) == set(CAMERAS)
+    for frame in observation.values():
+        assert frame.shape == (*size, 3) and frame.std() > 3
+    assert len({frame.tobytes() for frame in observation.values()}) == len(CAMERAS)
+    np.testing.assert_array_equal(env.render(), observation["front"])
+    env.close()
+
+
+def test_a_subset_of_cameras_shows_the_same_pictures() -> None:
+    few, all_of_them = DrivingEnv(cameras=("rear",), size=(32, 32)), DrivingEnv(cameras=CAMERAS, size=(32, 32))
+    a, b = few.reset(seed=9)[0]["rear"], all_of_them.reset(seed=9)[0]["rear"]
+    np.testing.assert_array_equal(a, b)
+    few.close()
+    all_of_them.close()
 
 
 def test_a_camera_shows_the_same_beside_one_of_another_size() -> None:
