@@ -11,6 +11,7 @@ from torch import Tensor
 from simworld.model.actors import drop_actors
 from simworld.model.ahead import Ahead
 from simworld.model.belief import Belief
+from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
 from simworld.world_model import Prediction, WorldModel
 
@@ -32,6 +33,7 @@ class BelievingWorldModel(WorldModel[StateT]):
 
     belief: Belief
     ahead: Ahead | None  # reads off the belief who is ahead, in models that draw them
+    lookout: Lookout | None  # spots others in real frames, in models that guess where they go
     actor_drop: float  # the share of training films that are told of no actors
 
     @staticmethod
@@ -44,7 +46,8 @@ class BelievingWorldModel(WorldModel[StateT]):
     @property
     def outcome_parts(self) -> tuple[str, ...]:
         """The parts that learn what actions cause, not how it looks."""
-        return ("belief", "heads.hidden", "heads.out", *(["ahead"] if self.ahead is not None else []))
+        drawn = ["ahead"] if self.ahead is not None else []
+        return ("belief", "heads.hidden", "heads.out", "heads.factors", *drawn)
 
     @abstractmethod
     def watch(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> Watched[StateT]:

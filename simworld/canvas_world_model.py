@@ -11,10 +11,13 @@ from torch import Tensor
 from simworld.believing import BelievingWorldModel, Watched
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
+from simworld.model.actors import NUM_FIELDS
 from simworld.model.ahead import LANES, ROAD, Ahead
 from simworld.model.belief import Belief, BeliefConfig
 from simworld.model.canvas import Canvas, CanvasConfig, Cast, Frames, Known, Pictures
-from simworld.model.carrying import Motion
+from simworld.model.carrying import SPEED, YAW_RATE, Motion
+from simworld.model.guesses import coasted
+from simworld.model.lookout import Lookout, LookoutConfig
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
@@ -27,6 +30,7 @@ class CanvasWorldConfig:
     """`sample_steps`: network passes per frame."""
 
     belief: BeliefConfig = field(default_factory=BeliefConfig)
+    lookout: LookoutConfig = field(default_factory=LookoutConfig)
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     sample_steps: int = 1
@@ -40,14 +44,15 @@ class CanvasWorldConfig:
 class CanvasState:
     """last, before and first {camera: uint8 (b, h, w, 3)}: the newest frames, and the newest real one; actors (b, n, 9)
     that were drawn in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
-    them; belief (b, d) and standardised state (b, s) of the newest; crossed (b, 6), how the ego has moved across the
-    road since the first (see `Moved`); seed and step int64 (b,)."""
+    them; guesses (b, g, 9) of who else is there; belief (b, d) and standardised state (b, s) of the newest; crossed
+    (b, 6), how the ego has moved across the road since the first (see `Moved`); seed and step int64 (b,)."""
 
     last: Frames
     before: Frames
     first: Frames
     actors: Tensor
     seen: dict[str, Tensor]
+    guesses: Tensor
     belief: Tensor
     state: Tensor
     crossed: Tensor
@@ -71,7 +76,9 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             cameras=tuple(spec.cameras),
             action_size=encoded_size(spec.action),
             actors=bool(self.max_actors),
+            guesses=self.looks_out,
         )
+        self.lookout = Lookout(config.lookout, cameras=spec.cameras, mounts=spec.mounts) if self.looks_out else None
         self.canvas = Canvas(
             config.canvas,
             cameras=spec.cameras,
@@ -106,6 +113,12 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def max_actors(self) -> int:
         return self.config.canvas.max_actors
 
+    @property
+    def looks_out(self) -> bool:
+        """Whether it spots others in real frames, and guesses where they are from then on."""
+        known = {SPEED, YAW_RATE} <= set(self.spec.state_names) and set(self.spec.cameras) <= set(self.spec.mounts)
+        return bool(self.max_actors and self.config.lookout.most) and known
+
     def to_dtype(self, dtype: torch.dtype) -> CanvasWorldModel:
         self.canvas.to_dtype(dtype)
         lay_out_channels_last(self.canvas.painter)
@@ -125,12 +138,14 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         estimate = self.estimate(belief)
         here = told[:, -1] if told is not None else self.believed_actors(belief, estimate)
         there, seen = self.canvas.begun(here, len(actions), actions.device)
+        guesses = self.spotted(frames, estimate) if told is None else self.as_guesses(told[:, -1])
         return CanvasState(
             last=last,
             before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
             first=last,
             actors=there,
             seen=seen,
+            guesses=guesses,
             belief=belief,
             state=estimate,
             crossed=self.canvas.uncrossed(estimate, *self.scale),
@@ -142,7 +157,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def watch(self, state: CanvasState, action: Tensor, actors: Tensor | None = None) -> Watched[CanvasState]:
         actors = self.check_actors(actors, (len(action),))
         encoded = encode_actions(action, self.spec.action)
-        belief = self.belief.roll(state.belief, encoded, actors)
+        guesses = self.coasted(state.guesses, state.state) if actors is None else self.as_guesses(actors)
+        belief = self.belief.roll(state.belief, encoded, actors, guesses if actors is None else None)
         raw = self.heads.raw(belief)
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
@@ -168,12 +184,47 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             before=state.last,
             actors=self.canvas.padded(there),
             seen={c: self.canvas.padded(boxes) for c, boxes in seen.items()},
+            guesses=guesses,
             belief=belief,
             state=now,
             crossed=moved.crossed,
             step=state.step + 1,
         )
         return Watched(state, frames, torch.cat([belief, noted], dim=-1), raw)
+
+    def spotted(self, frames: Frames, state: Tensor) -> Tensor:
+        """The others (b, g, 9) that are seen in the newest of frames (b, t, h, w, 3), whose state is estimated as the
+        standardised (b, s)."""
+        if self.lookout is None:
+            return self.nobody(len(state), state.device)
+        last = next(iter(frames.values())).shape[1] - 1
+        at = [max(0, last - ago) for ago in self.lookout.config.ago]
+        return self.lookout.spot({c: f[:, at] for c, f in frames.items()}, self.ego(state))
+
+    def nobody(self, num: int, device: torch.device) -> Tensor:
+        """The guesses (num, g, 9) where nobody is seen."""
+        most = self.config.lookout.most if self.lookout is not None else 0
+        return torch.full((num, most, NUM_FIELDS), torch.nan, device=device)
+
+    def as_guesses(self, actors: Tensor) -> Tensor:
+        """Actors (b, n, 9) that were told of, as many as are guessed of once nobody tells."""
+        guesses = self.nobody(len(actors), actors.device)
+        num = min(guesses.shape[1], actors.shape[1])
+        guesses[:, :num] = actors[:, :num]
+        return guesses
+
+    def coasted(self, guesses: Tensor, state: Tensor) -> Tensor:
+        """The guesses (b, g, 9) a step after the standardised state (b, s)."""
+        if self.lookout is None:
+            return guesses
+        speed, yaw_rate = self.ego(state).unbind(1)
+        return coasted(guesses, Motion.of(speed, yaw_rate, self.spec.dt_s))
+
+    def ego(self, state: Tensor) -> Tensor:
+        """Speed in m/s and yaw rate in rad/s (b, 2) of standardised states (b, s)."""
+        at = [self.spec.state_names.index(name) for name in (SPEED, YAW_RATE)]
+        mean, std = self.scale
+        return (state * std + mean)[:, at].nan_to_num()
 
     def believed_actors(self, belief: Tensor, state: Tensor, before: Tensor | None = None) -> Tensor | None:
         """The nearest actors ahead (b, lanes, 9) by belief (b, d) and standardised state (b, s), given those believed

@@ -16,12 +16,13 @@ import torch.distributed as dist
 
 from simworld.believing import BelievingWorldModel
 from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
-from simworld.checkpoint import build_world_model, load_weights, save_world_model
+from simworld.checkpoint import build_world_model, save_world_model
 from simworld.config import to_json
 from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json
 from simworld.data.store import EpisodeStore
 from simworld.fit import Run, fit, processor_s
+from simworld.inherit import inherit
 from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.memory import keep_freed_memory
 from simworld.model.codec import ConvCodec
@@ -31,6 +32,7 @@ from simworld.phases import (
     CanvasPhase,
     CodecPhase,
     DynamicsPhase,
+    LookoutPhase,
     PhaseConfig,
     ReferencePhase,
     TrustPhase,
@@ -39,13 +41,12 @@ from simworld.phases import (
 from simworld.reference_world_model import ReferenceWorldConfig, ReferenceWorldModel
 from simworld.sharding import Sharding
 from simworld.start_films import StartFilms
-from simworld.world_model import WorldModel
 
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
 # the parts of a recipe that not every model reads
 BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows"}
 READ_BY = {
-    "canvas": BELIEVING | {"canvas", "paint", "paint_optim"},
+    "canvas": BELIEVING | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -56,7 +57,8 @@ class TrainConfig:
     """All of a training run but its data.
 
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
-    heads, and `codec_share` to the codec that model=latent has; what expects the error learns after them, from
+    heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
+    `codec_share` to the codec that model=latent has; what expects the error learns after them, from
     `trust_windows` windows. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
     affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
@@ -72,6 +74,10 @@ class TrainConfig:
     belief: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=64, window=30))
     belief_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="muon_all", cooldown=0.7, weight_decay=0.03)
+    )
+    lookout: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=32))
+    lookout_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="muon_all", matrix_lr=1.2e-2, cooldown=0.7, weight_decay=0.03)
     )
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
@@ -89,6 +95,7 @@ class TrainConfig:
     budget_min: float | None = None
     codec_share: float = 0.2
     belief_share: float = 0.4
+    lookout_share: float = 0.15
     save_every_s: float = 60.0
     sharding: Sharding = "replicated"
     recompute: bool = False
@@ -144,7 +151,7 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
         torch.manual_seed(config.seed)
         model = build_world_model(config.model, model_config, cache.spec)
     if config.init is not None:
-        _go_on(model, config.init, run.report)
+        inherit(model, config.init, run.report)
     model.to(run.device)
     if isinstance(model, BelievingWorldModel):
         cpu_s = _train_believing(model, config, cache, run)
@@ -179,6 +186,9 @@ def _train_believing(
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
+    if isinstance(model, CanvasWorldModel) and model.lookout is not None and config.lookout.steps:
+        lookout = LookoutPhase(model, cache, config.lookout, config.lookout_optim, config.seed, run)
+        cpu_s["lookout"] = fit(lookout, run, budget_s=None if budget_s is None else config.lookout_share * budget_s)
     if config.belief.steps:
         _measure_outcomes(model, cache)
         belief = BeliefPhase(model, cache, config.belief, config.belief_optim, config.seed, run)
@@ -220,26 +230,6 @@ def _model_config(config: TrainConfig, cache: FrameCache) -> CanvasWorldConfig |
     return replace(config.latent, dynamics=replace(dynamics, max_actors=num))
 
 
-def _go_on(model: WorldModel[Any], init: str, report: Callable[[str], None]) -> None:
-    """Give the model the weights of the checkpoint `init`; parts that are new, as of another camera, or of
-    another size start afresh, named.
-
-    Raises ValueError where it has other actions or outcomes, or its config or codec is another.
-    """
-    spec, theirs = load_weights(init)
-    old, new = spec, model.spec
-    if (old.action, old.outcomes) != (new.action, new.outcomes):
-        raise ValueError(f"{init} was trained on other actions or outcomes than this data has")
-    mine = model.state_dict()
-    fits = {name: x for name, x in theirs.items() if name in mine and mine[name].shape == x.shape}
-    if any(name not in fits for name in mine if name.startswith("codec.")) or not fits:
-        raise ValueError(f"{init} was trained with another model config; give the same one to go on from it")
-    model.load_state_dict(fits, strict=False)
-    fresh = sorted({".".join(name.split(".")[:2]) for name in mine if name not in fits})
-    if fresh:
-        report(f"not in {init}, so starting afresh: {', '.join(fresh)}")
-
-
 def _train_reference(model: ReferenceWorldModel, config: TrainConfig, cache: FrameCache, run: Run) -> dict[str, float]:
     model.to_dtype(torch.float32)
     _measure_outcomes(model, cache)
@@ -258,7 +248,7 @@ def _measure_outcomes(model: BelievingWorldModel[Any] | ReferenceWorldModel, cac
         model.heads.state_std.copy_(state.std(0).clamp(min=1e-3))
     if isinstance(model, BelievingWorldModel):
         drawing = [model.dynamics.actors] if isinstance(model, LatentWorldModel) else []
-        for told in (*drawing, model.belief.actors):
+        for told in (*drawing, model.belief.actors, model.belief.guesses):
             if told is not None:
                 told.measure(torch.tensor(cache.actors[::7]))
     events = [o.name for o in cache.spec.outcomes if o.kind == "event"]

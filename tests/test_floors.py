@@ -16,7 +16,7 @@ FLOORS = {
     3: "world_model believing canvas_world_model latent_world_model reference_world_model",
     # An imagined env loads its own checkpoint, so checkpoints lie below training and not beside it.
     4: "imagine beginnings fused chance start_films rollout metrics checkpoint rolls futures closed_loop calibrate",
-    5: "fit phases train report evaluate real_side starts clone collect bench replay",
+    5: "fit phases inherit train report evaluate real_side starts clone collect bench replay",
     6: "cli commands demo",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

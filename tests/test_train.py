@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simworld.checkpoint import load_world_model, save_world_model
+from simworld.checkpoint import load_world_model
 from simworld.fit import Interrupted, Run
 from simworld.model.codec import CodecConfig
 from simworld.model.reference import ReferenceConfig
@@ -23,7 +23,7 @@ from simworld.phases import DynamicsPhase, PhaseConfig
 from simworld.reference_world_model import ReferenceWorldConfig
 from simworld.train import TrainConfig, train
 
-from .tiny_world import PIXELS, SPEC, TRAIN, lively_canvas, lively_model, write_store
+from .tiny_world import PIXELS, SPEC, TRAIN, lively_model, write_store
 from .two_ranks import on_two_ranks
 
 ROOT = Path(__file__).parents[1]
@@ -194,7 +194,6 @@ def test_pixels_need_no_codec_phase(tiny_store: Path, tmp_path: Path) -> None:
 
 
 def test_the_reference_is_stopped_and_resumed_the_same(tmp_path: Path) -> None:
-    from .tiny_world import SPEC
 
     data = write_store(tmp_path / "store", dataclasses.replace(SPEC, cameras={"front": (16, 16)}))
     train(UNET, data=data, out=tmp_path / "whole", report=quiet)
@@ -217,7 +216,7 @@ def test_going_on_from_a_checkpoint_keeps_its_codec(uninterrupted: Path, tiny_st
 def test_data_that_can_not_be_trained_on_is_refused_first(tiny_store: Path, tmp_path: Path) -> None:
     from simworld.data.store import EpisodeStore
 
-    from .tiny_world import SPEC, episode_of
+    from .tiny_world import episode_of
 
     short = EpisodeStore.create(tmp_path / "short", SPEC)
     short.append(episode_of(0, 12))
@@ -260,16 +259,3 @@ def test_defaults_of_training_are_a_contract() -> None:
     assert (config.model, config.precision, config.seed, config.budget_min) == ("canvas", "bfloat16", 0, None)
     assert (config.paint.batch, config.paint.window) == (64, 50)
     assert (config.codec.batch, config.dynamics.batch, config.dynamics.window) == (16, 8, 16)
-
-
-def test_weights_go_on_behind_more_cameras(tmp_path: Path) -> None:
-    """What one camera taught stays: only the new one's eye starts afresh."""
-    camera, size = next(iter(SPEC.cameras.items()))
-    save_world_model(lively_canvas(), tmp_path / "few")
-    store = write_store(tmp_path / "store", dataclasses.replace(SPEC, cameras={**SPEC.cameras, "roof": size}))
-    told: list[str] = []
-    config = dataclasses.replace(TRAIN, model="canvas", init=str(tmp_path / "few"))
-    train(config, data=store, out=tmp_path / "run", report=told.append)
-    [line] = [x for x in told if "starting afresh" in x]
-    assert "belief.eyes" in line and "belief.cell" not in line and "heads" not in line
-    assert camera in load_world_model(tmp_path / "run/model").spec.cameras

@@ -17,12 +17,13 @@ class ActorTokens(nn.Module):
     """(b, t, n, 9) in the ego frame, NaN where absent, to tokens (b, t, n, width)."""
 
     scale: Tensor
+    num_own = 0  # features that a kind of tokens has beside those of all
 
     def __init__(self, width: int) -> None:
         super().__init__()
         # root mean square of every field in the training data; the class has none
         self.register_buffer("scale", torch.ones(NUM_FIELDS - 1))
-        num_features = len(ACTOR_CLASSES) + 9 + 4 * OCTAVES
+        num_features = len(ACTOR_CLASSES) + 9 + 4 * OCTAVES + self.num_own
         self.embed = nn.Sequential(nn.Linear(num_features, width), nn.SiLU(), nn.Linear(width, width))
 
     @torch.no_grad()

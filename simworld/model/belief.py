@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.model.actors import ActorTokens, present
+from simworld.model.guesses import GuessTokens
 from simworld.nets.convnet import ConvNet, ConvNetConfig
 
 Frames = dict[str, Tensor]  # {camera: uint8 (b, t, h, w, 3)}
@@ -46,7 +47,15 @@ class BeliefConfig:
 class Belief(nn.Module):
     """Sees frames, and rolls on what it saw; computed in float32 but for the networks that autocast runs."""
 
-    def __init__(self, config: BeliefConfig, *, cameras: tuple[str, ...], action_size: int, actors: bool) -> None:
+    def __init__(
+        self,
+        config: BeliefConfig,
+        *,
+        cameras: tuple[str, ...],
+        action_size: int,
+        actors: bool,
+        guesses: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         eye = ConvNetConfig(
@@ -55,6 +64,7 @@ class Belief(nn.Module):
         self.eyes = nn.ModuleDict({camera: ConvNet(eye) for camera in cameras})
         self.action = nn.Linear(action_size, config.told_width)
         self.actors = ActorTokens(config.told_width) if actors else None
+        self.guesses = GuessTokens(config.told_width) if guesses else None
         self.cell = nn.GRUCell((3 if actors else 1) * config.told_width, config.size)
 
     def see(self, frames: Frames) -> Tensor:
@@ -85,25 +95,33 @@ class Belief(nn.Module):
             belief = torch.lerp(rolled, seen[:, i + 1 - first], 1 / (i + 2 - first))
         return belief
 
-    def roll(self, belief: Tensor, action: Tensor, actors: Tensor | None = None) -> Tensor:
+    def roll(
+        self, belief: Tensor, action: Tensor, actors: Tensor | None = None, guesses: Tensor | None = None
+    ) -> Tensor:
         """A belief (b, size) of one frame to that of the next, given the encoded action (b, a) between them.
 
-        actors (b, n, 9) that shall be there in the next frame, NaN where absent.
+        actors (b, n, 9) that shall be there in the next frame, and guesses (b, g, 9) of who will be, NaN where absent.
         """
         with _exactly(belief.device):
-            return self.cell(self._told(action, actors), belief)
+            return self.cell(self._told(action, actors, guesses), belief)
 
     def follow(
-        self, seen: Tensor, actions: Tensor, actors: Tensor | None = None, num_seen: Tensor | None = None
+        self,
+        seen: Tensor,
+        actions: Tensor,
+        actors: Tensor | None = None,
+        num_seen: Tensor | None = None,
+        guesses: Tensor | None = None,
     ) -> Tensor:
-        """Beliefs (b, t, size) of frames 1 to t, given encoded actions (b, t, a) and actors (b, t, n, 9).
+        """Beliefs (b, t, size) of frames 1 to t, given encoded actions (b, t, a), actors (b, t, n, 9) and guesses
+        (b, t, g, 9).
 
         seen (b, s, size), s <= t: what was seen in frames 0 to s - 1, of which the first `num_seen` (b,), at least 1
         and by default all, are real.
         """
         belief, out = seen[:, 0], []
         with _exactly(belief.device):
-            told = self._told(actions, actors)
+            told = self._told(actions, actors, guesses)
             for i in range(actions.shape[1]):
                 if 0 < i < seen.shape[1]:
                     real = i < num_seen[:, None] if num_seen is not None else torch.ones_like(belief, dtype=torch.bool)
@@ -112,16 +130,20 @@ class Belief(nn.Module):
                 out.append(belief)
         return torch.stack(out, dim=1)
 
-    def _told(self, actions: Tensor, actors: Tensor | None) -> Tensor:
-        """What the cell reads of actions (..., a) and actors (..., n, 9): of these the mean and the largest of what
-        each says, 0 where nobody is."""
+    def _told(self, actions: Tensor, actors: Tensor | None, guesses: Tensor | None) -> Tensor:
+        """What the cell reads of actions (..., a), actors (..., n, 9) and guesses (..., g, 9): of these the mean and
+        the largest of what each says, 0 where nobody is."""
         told = F.silu(self.action(actions.float()))
         if self.actors is None:
             return told
-        if actors is None:
+        of_both = [
+            (F.silu(tokens(rows)), present(rows)[..., None])
+            for tokens, rows in ((self.actors, actors), (self.guesses, guesses))
+            if tokens is not None and rows is not None
+        ]
+        if not of_both:
             return torch.cat([told, told.new_zeros(*told.shape[:-1], 2 * self.config.told_width)], dim=-1)
-        there = present(actors)[..., None]
-        each = F.silu(self.actors(actors))
+        each, there = (torch.cat(x, dim=-2) for x in zip(*of_both, strict=True))
         mean = (each * there).sum(-2) / there.sum(-2).clamp(min=1)
         most = torch.where(there.any(-2), each.masked_fill(~there, float("-inf")).amax(-2), 0.0)
         return torch.cat([told, mean, most], dim=-1)

@@ -2,7 +2,7 @@
 
 Events are discrete-time hazards over the coming steps: bin h holds the probability that the event
 happens at step h if it has not before (Singer and Willett 1993). Bin 0 is the present step. Scalars
-are quantiles and categories are logits, of the next such event within the horizon.
+are quantiles (see simworld.model.factors) and categories are logits, of the next such event within the horizon.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.episode import OutcomeSpec
+from simworld.model.factors import Factors, one_of
 from simworld.model.state_error import StateError
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -113,6 +114,7 @@ class OutcomeHeads(nn.Module):
             nn.Linear(features + noted, config.doubt_width), nn.GELU(), nn.Linear(config.doubt_width, 1)
         )
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
+        self.factors = Factors(specs)
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
         num_events = sum(s.kind == "event" for s in specs)
@@ -155,12 +157,15 @@ class OutcomeHeads(nn.Module):
         raw = self.raw(features) if raw is None else raw
         calibrated = self._calibration()
         kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "scalar", "category")}
+        categories = {s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]}
         return OutcomePrediction(
             reward=raw["reward"][..., 0] * self.reward_std + self.reward_mean,
             p_terminated=calibrated(raw["terminated"], -1)[..., 0],
             hazard={s.name: calibrated(raw[s.name], i) for i, s in enumerate(kinds["event"])},
-            scalars={s.name: raw[s.name].sort(dim=-1).values * s.scale for s in kinds["scalar"]},
-            categories={s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]},
+            scalars={
+                s.name: raw[s.name].sort(dim=-1).values * s.scale * self.factors(s, categories) for s in kinds["scalar"]
+            },
+            categories=categories,
             trust=1 - torch.searchsorted(self.usual_error, self.expected_error(features)) / len(self.usual_error),
             state=raw["state"] * self.state_std + self.state_mean if self.sizes["state"] else raw["state"],
         )
@@ -173,9 +178,10 @@ class OutcomeHeads(nn.Module):
         ).sigmoid_()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Weights saved without a calibration keep the identity."""
-        for name in ("hazard_scale", "hazard_bias"):
-            state_dict.setdefault(prefix + name, getattr(self, name))
+        """Weights saved without a calibration, or without factors, keep the identity."""
+        for name, x in self.state_dict().items():
+            if name.startswith(("hazard_", "factors.")):
+                state_dict.setdefault(prefix + name, x)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @torch.no_grad()
@@ -207,6 +213,9 @@ class OutcomeHeads(nn.Module):
             raw["terminated"][..., 0], targets.terminated.float(), reduction="none"
         )
         losses = {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
+        known = {
+            s.name: one_of(self._value(s, targets), raw[s.name].detach()) for s in self.specs if s.kind == "category"
+        }
         if self.sizes["state"]:
             losses["state"] = (self.state_loss(raw["state"], targets.state) * recorded).mean()
         for spec in self.specs:
@@ -215,7 +224,8 @@ class OutcomeHeads(nn.Module):
                     raw[spec.name], targets.steps_to_event[spec.name], targets.steps_left
                 )
             elif spec.kind == "scalar":
-                losses[spec.name] = self._quantile_loss(raw[spec.name], self._value(spec, targets) / spec.scale)
+                told = raw[spec.name] * self.factors(spec, known)
+                losses[spec.name] = self._quantile_loss(told, self._value(spec, targets) / spec.scale)
             else:
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses

@@ -67,19 +67,25 @@ class ConvNet(nn.Module):
 
         Handing over changes spares the first layer from having to find motion as a small difference of large numbers.
         """
-        h, w = frames_bkhwc.shape[2:4]
-        p = self.config.patch
-        if h % p or w % p:
-            frames_bkhwc = F.pad(frames_bkhwc, (0, 0, 0, -w % p, 0, -h % p))
-        # bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
-        grey = frames_bkhwc.bfloat16()
-        newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=p, q=p)
-        device = frames_bkhwc.device.type
-        low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if low else self.newest.weight.dtype
-        x = self.newest(newest.to(dtype))
-        if self.changes is None:
-            return x
-        # Doubled against the frame: that brings the edges of moving things to the scale of the picture.
-        steps = rearrange((grey[:, 1:] - grey[:, :-1]) / 64, "b k (h p) (w q) c -> b h w (k p q c)", p=p, q=p)
-        return x + self.changes(steps.to(dtype))
+        newest, steps = patches_of(frames_bkhwc, self.config.patch, self.newest.weight)
+        x = self.newest(newest)
+        return x if self.changes is None else x + self.changes(steps)
+
+
+def patches_of(frames_bkhwc: Tensor, p: int, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+    """uint8 (b, k, h, w, 3) in squares of p pixels: of the newest frame (b, h/p, w/p, 3 p p), and of the changes from
+    frame to frame (b, h/p, w/p, (k - 1) 3 p p), None of a single one; in the precision that `weight` meets."""
+    h, w = frames_bkhwc.shape[2:4]
+    if h % p or w % p:
+        frames_bkhwc = F.pad(frames_bkhwc, (0, 0, 0, -w % p, 0, -h % p))
+    # bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
+    grey = frames_bkhwc.bfloat16()
+    newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=p, q=p)
+    device = frames_bkhwc.device.type
+    low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if low else weight.dtype
+    if grey.shape[1] == 1:
+        return newest.to(dtype), None
+    # Doubled against the frame: that brings the edges of moving things to the scale of the picture.
+    steps = rearrange((grey[:, 1:] - grey[:, :-1]) / 64, "b k (h p) (w q) c -> b h w (k p q c)", p=p, q=p)
+    return newest.to(dtype), steps.to(dtype)

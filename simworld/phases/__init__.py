@@ -8,6 +8,7 @@ from simworld.phases.codec import CodecPhase
 from simworld.phases.common import PhaseConfig, stream
 from simworld.phases.dynamics import DynamicsPhase
 from simworld.phases.encode import encode_all
+from simworld.phases.lookout import LookoutPhase
 from simworld.phases.reference import ReferencePhase
 from simworld.phases.trust import TrustPhase
 
@@ -16,6 +17,7 @@ __all__ = [
     "CanvasPhase",
     "CodecPhase",
     "DynamicsPhase",
+    "LookoutPhase",
     "PhaseConfig",
     "ReferencePhase",
     "TrustPhase",

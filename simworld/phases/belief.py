@@ -14,6 +14,9 @@ from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
+from simworld.model.actors import present
+from simworld.model.carrying import SPEED, YAW_RATE, Motion
+from simworld.model.guesses import coasted
 from simworld.model.noise import NoiseStream
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
@@ -52,7 +55,9 @@ class BeliefPhase:
         future = Futures.of(self.cache, rows, self.config.window)
         actions = encode_actions(future.actions(self.cache).to(device), self.cache.spec.action)
         actors = future.actors(self.cache).to(device)
-        beliefs = model.belief.follow(seen[: len(rows), None], actions, model.some_actors(actors, noise))
+        told = model.some_actors(actors, noise)
+        guesses = None if model.lookout is None else self._guesses(rows, future, told)
+        beliefs = model.belief.follow(seen[: len(rows), None], actions, told, guesses=guesses)
         targets = future.targets(self.cache).map(lambda x: x.to(device))
         losses = model.heads.loss(beliefs, targets)
         weight = model.belief.config.outcome_weight
@@ -66,6 +71,27 @@ class BeliefPhase:
             losses["ahead"] = coming.mean() + model.ahead.loss(seen, there, state).mean()
             total = total + AHEAD_WEIGHT * losses["ahead"]
         return {"loss": total} | losses
+
+    @torch.no_grad()
+    def _guesses(self, rows: NDArray[np.int64], future: Futures, told: Tensor | None) -> Tensor:
+        """Who is guessed to be there (b, t, g, 9) after each step by who was spotted before the first, as the ego was
+        recorded to move; nobody in films that are told."""
+        lookout, device = self.model.lookout, self.run.device
+        assert lookout is not None
+        at = frames_ago(self.cache, rows, lookout.config.ago)
+        frames = {c: torch.from_numpy(f[at]).to(device) for c, f in self.cache.frames.items()}
+        names = self.cache.spec.state_names
+        which = [names.index(name) for name in (SPEED, YAW_RATE)]
+        states = torch.from_numpy(self.cache.state[future.frames][..., which]).to(device).nan_to_num()
+        speed, yaw_rate = states.unbind(-1)
+        guesses = [lookout.spot(frames, states[:, 0])]
+        for t in range(speed.shape[1] - 1):
+            motion = Motion.of(speed[:, t], yaw_rate[:, t], self.cache.spec.dt_s)
+            guesses.append(coasted(guesses[-1], motion))
+        every = torch.stack(guesses[1:], dim=1)
+        if told is None:
+            return every
+        return torch.where(present(told).flatten(1).any(1)[:, None, None, None], torch.nan, every)
 
     def _frames(self, rows: NDArray[np.int64], noise: NoiseStream) -> dict[str, Tensor]:
         """What is seen at the rows (two for each of the noise), each in another light."""

@@ -28,9 +28,9 @@ SOFTEST = 0.33  # of the resolution is left to the softest pictures that the rea
 @dataclass
 class Films:
     """b films under way: the row of each one's newest frame, how many steps are left to it, its newest two frames and
-    its first {camera: uint8 (b, h, w, 3)}, its belief (b, d), the actors (b, n, 9) drawn and the boxes in which the
-    first frame showed them {camera: (b, n, 4)}, how the ego has crossed the road since (b, 6), and whether it is told
-    of actors and of the true state."""
+    its first {camera: uint8 (b, h, w, 3)}, its belief (b, d) and guesses (b, g, 9), the actors (b, n, 9) drawn and the
+    boxes in which the first frame showed them {camera: (b, n, 4)}, how the ego has crossed the road since (b, 6), and
+    whether it is told of actors and of the true state."""
 
     row: Tensor
     left: Tensor
@@ -38,6 +38,7 @@ class Films:
     before: Frames
     first: Frames
     belief: Tensor
+    guesses: Tensor
     actors: Tensor
     seen: dict[str, Tensor]
     crossed: Tensor
@@ -113,16 +114,18 @@ class CanvasPhase:
         actors = torch.where(films.told[:, None, None], recorded, torch.nan) if recorded is not None else None
         with torch.no_grad():
             encoded = encode_actions(action, self.cache.spec.action)
-            belief = self.model.belief.roll(films.belief, encoded, actors)
-            own = [self.model.estimate(b) for b in (films.belief, belief)]
+            known = self.model.estimate(films.belief)
+            guesses = self.model.coasted(films.guesses, known)
+            belief = self.model.belief.roll(films.belief, encoded, actors, guesses)
+            own = known, self.model.estimate(belief)
             before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
             cast = None
             if recorded is not None:
                 drawn = self._drawn(films.told, recorded, rows + 1)
                 cast = self.model.canvas.cast(drawn, films.actors, films.seen, moved.step)
-        known = Known(encoded, belief, before, after, moved, films.first, cast)
-        losses, painted = self.model.loss(films.last, films.before, target, known, noise, true_state=state[1])
+        drawn_by = Known(encoded, belief, before, after, moved, films.first, cast)
+        losses, painted = self.model.loss(films.last, films.before, target, drawn_by, noise, true_state=state[1])
         self.films = replace(
             films,
             row=films.row + 1,
@@ -130,6 +133,7 @@ class CanvasPhase:
             last=painted,
             before=films.last,
             belief=belief,
+            guesses=guesses,
             crossed=moved.crossed,
         )
         if cast is not None:
@@ -160,7 +164,8 @@ class CanvasPhase:
         drawn = self._drawn(told, self._actors(chosen), chosen)
         actors, seen = self.model.canvas.begun(drawn, len(chosen), self.run.device)
         belief, true = self._seen(chosen), true[places] < config.true_share
-        state = held(true, self._state(chosen), self.model.estimate(belief).detach())
+        own = self.model.estimate(belief).detach()
+        state = held(true, self._state(chosen), own)
         fresh = Films(
             row=torch.from_numpy(chosen).to(self.run.device),
             left=(1 + life[places] * self.longest(progress)).floor().long(),
@@ -168,6 +173,7 @@ class CanvasPhase:
             before=self._frames(chosen - 1),
             first=last,
             belief=belief,
+            guesses=torch.where(told[:, None, None], torch.nan, self._spotted(chosen, own)),
             actors=actors,
             seen=seen,
             crossed=self.model.canvas.uncrossed(state, *self.model.scale),
@@ -210,6 +216,13 @@ class CanvasPhase:
         """What the belief sees at the rows."""
         at = frames_ago(self.cache, rows, self.model.belief.config.ago)
         return self.model.belief.see(self._frames(at)).float()
+
+    def _spotted(self, rows: NDArray[np.int64], state: Tensor) -> Tensor:
+        """Who is spotted at the rows, where the ego's standardised state is believed to be (b, s)."""
+        lookout = self.model.lookout
+        if lookout is None:
+            return self.model.nobody(len(rows), state.device)
+        return lookout.spot(self._frames(frames_ago(self.cache, rows, lookout.config.ago)), self.model.ego(state))
 
     def _reading(self, step: int, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses, and beside them the reader's own, of consecutive real frames drawn anew."""

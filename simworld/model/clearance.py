@@ -1,0 +1,35 @@
+"""Clearance: how far others are from the ego, from skin to skin."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from simworld.scenario import BODIES
+
+
+def clearance(actors: Tensor) -> Tensor:
+    """Distance (...) in m between the boxes of actors (..., 9) and that of the ego, a car: 0 where one has a corner
+    inside the other."""
+    ego = torch.tensor([BODIES["car"].length_m / 2, BODIES["car"].width_m / 2], device=actors.device)
+    corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]], device=actors.device)
+    place, half = actors[..., 1:3], actors[..., 6:8] / 2
+    cos, sin = actors[..., 3, None].cos(), actors[..., 3, None].sin()
+    x, y = (corners * half[..., None, :]).unbind(-1)
+    theirs = place[..., None, :] + torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    x, y = (corners * ego - place[..., None, :]).unbind(-1)
+    ours = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+    both = torch.cat([_outside(theirs, ego), _outside(ours, half[..., None, :])], dim=-1)
+    return both.amin(-1)
+
+
+def _outside(points: Tensor, half: Tensor) -> Tensor:
+    """How far (...) points (..., 2) lie outside a box about the origin of half this size."""
+    return (points.abs() - half).clamp(min=0).square().sum(-1).sqrt()
+
+
+def wrapped(angle: Tensor) -> Tensor:
+    """The same angle between -pi and pi."""
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

@@ -1,0 +1,179 @@
+"""The lookout: who else is there, read off the real pictures of all cameras, cell by cell.
+
+A belief is one vector of the whole scene and tells places badly. Every cell of a picture says instead of what it shows
+the nearest of: how far away it is, in which direction, how it moves and what it is (in the manner of Redmon et al.
+2016, "You Only Look Once"). Cells are many, and the same weights serve them all, so that little data teaches a lot.
+
+Letters: b batch, k frames, n actors, h and w cells of a camera, m cells of all cameras.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simworld.episode import Mount
+from simworld.model.carrying import Carrier
+from simworld.model.clearance import wrapped
+from simworld.nets.detector import CELL, Detector
+from simworld.scenario import ACTOR_CLASSES, BODIES
+
+NUM_VALUES = 6  # logarithm of the distance, bearing, velocity away and to the left, cosine and sine of the heading
+COUNTS = (3.0, 1.0, 4.0, 4.0, 1.0, 1.0)  # how much the error of each costs
+ROUND = (0.05, 0.05, 0.7, 0.7, 0.7, 0.7)  # below which it is squared: what is uncertain is told as its mean
+LOG_MID, BEARING_RAD, SPEED_MPS, NEAR_M = 2.5, 0.2, 10.0, 15.0  # scales; at NEAR_M an actor counts half
+FARTHEST_M = 50.0
+SURE = 0.4  # the least probability of somebody that is believed
+APART = (1.5, 0.15, 1.2, 0.03)  # what is one actor: so many m along the ray and per m of distance, and across it
+
+
+@dataclass(frozen=True)
+class LookoutConfig:
+    """Frames so many steps `ago` are looked at, through maps of `width` channels; up to `most` actors are told of, and
+    none is looked out for where that is 0."""
+
+    ago: tuple[int, ...] = (4, 2, 1, 0)
+    width: int = 64
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.most < 0 or len(self.ago) < 2:
+            raise ValueError(
+                f"a lookout needs a width of at least 1, no less than no actors and two frames, got {self}"
+            )
+        if list(self.ago) != sorted(set(self.ago), reverse=True) or self.ago[-1] != 0:
+            raise ValueError(f"a lookout sees different frames, the oldest first and the newest last, got {self.ago}")
+
+
+class Lookout(nn.Module):
+    """Spots actors in frames {camera: uint8 (b, k, h, w, 3)}, those of `config.ago`; every camera's mount is known."""
+
+    bodies: Tensor  # length, width and mass of every class
+    counts: Tensor
+    round: Tensor
+    usual: Tensor  # speed and yaw rate
+
+    def __init__(self, config: LookoutConfig, *, cameras: dict[str, tuple[int, int]], mounts: dict[str, Mount]) -> None:
+        super().__init__()
+        self.config, self.mounts = config, {c: mounts[c] for c in cameras}
+        self.carriers = nn.ModuleDict({c: Carrier(mounts[c], size) for c, size in cameras.items()})
+        outputs = 1 + NUM_VALUES + len(ACTOR_CLASSES)
+        self.net = Detector(len(config.ago), geometry=4, known=2, outputs=outputs, width=config.width)
+        self.register_buffer("counts", torch.tensor(COUNTS), persistent=False)
+        self.register_buffer("round", torch.tensor(ROUND), persistent=False)
+        self.register_buffer("usual", torch.tensor([10.0, 0.3]), persistent=False)
+        bodies = [BODIES[kind] for kind in ACTOR_CLASSES]
+        self.register_buffer(
+            "bodies", torch.tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies]), persistent=False
+        )
+        for camera, (h, w) in cameras.items():
+            half = mounts[camera].half_height
+            v, u = ((torch.arange(n // CELL) + 0.5) / (n // CELL) * 2 - 1 for n in (h, w))
+            up, right = torch.meshgrid(-v * half, u * half * w / h, indexing="ij")
+            rays = torch.stack([right, up, right.abs(), torch.full_like(up, 16 * half / h)], dim=-1)
+            self.register_buffer(f"rays_{camera}", rays, persistent=False)
+
+    def loss(self, frames: dict[str, Tensor], actors: Tensor, ego: Tensor, known: Tensor) -> Tensor:
+        """How wrong the cells are of actors (b, n, 9), whose velocities they tell beside the ego's; its speed and yaw
+        rate (b, 2) as they are, and as they are known."""
+        return torch.stack([self._loss(c, f, actors, ego[:, 0], known) for c, f in frames.items()]).mean()
+
+    def _loss(self, camera: str, frames: Tensor, actors: Tensor, speed_mps: Tensor, known: Tensor) -> Tensor:
+        rows, there = self.shown(camera, actors)
+        mount, bearing = self.mounts[camera], self._bearing(camera)
+        x, y, heading = rows[..., 1] - mount.x_m, rows[..., 2] - mount.y_m, rows[..., 3] - mount.heading_rad
+        distance = torch.hypot(x, y).clamp(min=0.5)
+        there = there & (distance < FARTHEST_M)
+        vx, vy = rows[..., 4] - speed_mps[:, None, None], rows[..., 5]
+        cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
+        values = torch.stack(
+            [
+                distance.log() - LOG_MID,
+                wrapped(torch.atan2(y, x) - mount.heading_rad - bearing) / BEARING_RAD,
+                (vx * cos + vy * sin) / SPEED_MPS,
+                (vy * cos - vx * sin) / SPEED_MPS,
+                heading.cos(),
+                heading.sin(),
+            ],
+            dim=-1,
+        )
+        logit, told, kinds = self._told(camera, frames, known)
+        anybody = F.binary_cross_entropy_with_logits(logit, there.float())
+        off = (told - values).abs()
+        each = self.counts * torch.where(off < self.round, off.square() / (2 * self.round), off - self.round / 2)
+        wrong = F.cross_entropy(kinds.movedim(-1, 1), rows[..., 0].long(), reduction="none")
+        counts = there / (1 + distance / NEAR_M)
+        return anybody + ((3 * each.mean(-1) + wrong) * counts).mean()
+
+    def shown(self, camera: str, actors: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest of the actors (b, n, 9) that each cell shows any of (b, h, w, 9), without NaN, and whether there
+        is one."""
+        carrier = self.carriers[camera]
+        assert isinstance(carrier, Carrier)
+        stage = carrier.stage(actors)
+        depth = stage.depth.clamp(min=0.1).gather(1, stage.nearest.flatten(1)).view(stage.nearest.shape)
+        near, at = F.max_pool2d(torch.where(stage.taken, 1 / depth, 0.0)[:, None], CELL, return_indices=True)
+        who = stage.nearest.flatten(1).gather(1, at.flatten(1))
+        rows = torch.nan_to_num(actors).gather(1, who[..., None].expand(-1, -1, actors.shape[-1]))
+        return rows.unflatten(1, near.shape[2:]), near[:, 0] > 0
+
+    @torch.no_grad()
+    def spot(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
+        """The actors (b, most, 9) that are seen, the surest first, NaN where there are no more, by the ego's speed in
+        m/s and yaw rate in rad/s (b, 2)."""
+        cells = [self._cells(camera, f, ego) for camera, f in frames.items()]
+        left, values, kinds = (torch.cat(parts, dim=1) for parts in zip(*cells, strict=True))
+        place = values[..., :2]
+        distance, bearing = torch.linalg.vector_norm(place, dim=-1), torch.atan2(place[..., 1], place[..., 0])
+        found = []
+        for _ in range(self.config.most):
+            surest, at = left.max(dim=1, keepdim=True)
+            far, ray = distance.gather(1, at), bearing.gather(1, at)
+            along, along_per_m, across, across_per_m = APART
+            same = ((distance - far).abs() < along + along_per_m * far) & (
+                distance * wrapped(bearing - ray).abs() < across + across_per_m * far
+            )
+            weight = (left * same).square()
+            weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-12))[..., None]
+            x, y, vx, vy, cos, sin = (weight * values).sum(1).unbind(-1)
+            kind = (weight * kinds).sum(1).argmax(-1)
+            row = torch.stack([kind.float(), x, y, torch.atan2(sin, cos), vx + ego[:, 0], vy], dim=-1)
+            found.append(torch.where(surest > SURE, torch.cat([row, self.bodies[kind]], dim=-1), torch.nan))
+            left = left.masked_fill(same, 0.0)
+        return torch.stack(found, dim=1)
+
+    def _cells(self, camera: str, frames: Tensor, ego: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How surely the cells show somebody (b, m), where he is, how he moves beside the ego's own motion and the
+        cosine and sine of his heading, all in the ego's frame (b, m, 6), and the probabilities of classes (b, m, 9)."""
+        logit, told, kinds = self._told(camera, frames, ego)
+        mount = self.mounts[camera]
+        cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
+        distance = (told[..., 0] + LOG_MID).exp().clamp(max=2 * FARTHEST_M)
+        ray = self._bearing(camera) + told[..., 1] * BEARING_RAD + mount.heading_rad
+        away, left = told[..., 2] * SPEED_MPS, told[..., 3] * SPEED_MPS
+        values = [
+            mount.x_m + distance * ray.cos(),
+            mount.y_m + distance * ray.sin(),
+            cos * away - sin * left,
+            sin * away + cos * left,
+            cos * told[..., 4] - sin * told[..., 5],
+            sin * told[..., 4] + cos * told[..., 5],
+        ]
+        return (
+            logit.sigmoid().flatten(1),
+            torch.stack(values, dim=-1).flatten(1, 2),
+            kinds.softmax(dim=-1).flatten(1, 2),
+        )
+
+    def _told(self, camera: str, frames: Tensor, ego: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        told = self.net(frames, self.get_buffer(f"rays_{camera}"), ego / self.usual)
+        logit, values, kinds = told.split([1, NUM_VALUES, len(ACTOR_CLASSES)], dim=-1)
+        return logit[..., 0], values, kinds
+
+    def _bearing(self, camera: str) -> Tensor:
+        """Direction (h, w) of the cells against the camera's heading, to the left."""
+        return -self.get_buffer(f"rays_{camera}")[..., 0].atan()

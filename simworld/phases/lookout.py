@@ -1,0 +1,49 @@
+"""The lookout's phase: single moments of the record, and who was there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simworld.canvas_world_model import CanvasWorldModel
+from simworld.data.cache import FrameCache
+from simworld.fit import Run
+from simworld.futures import frames_ago
+from simworld.model.carrying import SPEED, YAW_RATE
+from simworld.optim import OptimConfig
+from simworld.phases.belief import relit
+from simworld.phases.common import PhaseConfig, shared_sampler, stream
+
+OFF = (1.0, 0.02)  # how far the believed speed and yaw rate are off, in m/s and rad/s
+
+
+@dataclass
+class LookoutPhase:
+    """Frames in any light, with the ego's motion known about as well as a belief knows it."""
+
+    model: CanvasWorldModel
+    cache: FrameCache
+    config: PhaseConfig
+    optim: OptimConfig
+    seed: int
+    run: Run
+    name: str = "lookout"
+    parts: tuple[str, ...] = ("lookout",)
+
+    def __post_init__(self) -> None:
+        self.steps = self.config.steps
+        self.sampler = shared_sampler(self.cache, self.config, 1, self.seed, self.run)
+        names = self.cache.spec.state_names
+        self.moves = [names.index(name) for name in (SPEED, YAW_RATE)]
+
+    def loss(self, step: int, progress: float) -> dict[str, Tensor]:
+        lookout, rows, device = self.model.lookout, self.sampler.rows(step), self.run.device
+        assert lookout is not None
+        noise = stream(self.seed, step, self.sampler, device)
+        at = frames_ago(self.cache, rows, lookout.config.ago)
+        frames = {c: relit(torch.from_numpy(f[at]).to(device), noise) for c, f in self.cache.frames.items()}
+        actors, ego = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
+        ego = ego[:, self.moves].nan_to_num()
+        return {"loss": lookout.loss(frames, actors, ego, ego + noise.normal(2) * ego.new_tensor(OFF))}

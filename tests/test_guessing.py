@@ -1,0 +1,89 @@
+"""A canvas with a lookout: others that nobody tells of are guessed, told to the belief, and learned from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from simworld.canvas_world_model import CanvasWorldModel
+from simworld.checkpoint import load_world_model
+from simworld.fit import Interrupted
+from simworld.model.lookout import LookoutConfig
+from simworld.phases import PhaseConfig
+from simworld.train import train
+
+from .test_canvas import PAINTING, driven_spec
+from .test_world_model import SEEDS, actions_of
+from .tiny_world import CANVAS, film_batch, lively_canvas, write_store
+
+SPEC = driven_spec()
+LOOKING = dataclasses.replace(CANVAS, lookout=LookoutConfig(ago=(1, 0), width=4, most=3))
+CAR = [0.0, 9.0, 0.5, 0.0, 11.0, 0.0, 4.5, 1.8, 1500.0]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> CanvasWorldModel:
+    """One that sees a car, and drives at 15 m/s."""
+    made = lively_canvas(LOOKING, SPEC)
+    assert made.lookout is not None and made.belief.guesses is not None
+    made.heads.state_mean.copy_(torch.tensor([15.0, 0.0]))
+    made.heads.state_std.fill_(1e-3)
+    monkeypatch.setattr(made.lookout, "spot", lambda frames, ego: seen(len(ego)))
+    return made
+
+
+def seen(num: int) -> Tensor:
+    return torch.tensor([[CAR, [torch.nan] * 9, [torch.nan] * 9]]).expand(num, -1, -1)
+
+
+def test_who_is_seen_is_told_to_the_belief_and_goes_on(
+    world: CanvasWorldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2])
+    then = actions_of(2, 1)[:, 0]
+    after = world.step(state, then)[0]
+    torch.testing.assert_close(after.guesses[:, 0, 1], torch.full((2,), 9.0 + 1.1 - 1.5), rtol=0, atol=1e-3)
+    assert world.lookout is not None
+    monkeypatch.setattr(world.lookout, "spot", lambda frames, ego: torch.full_like(seen(len(ego)), torch.nan))
+    alone = world.step(world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2]), then)[0]
+    assert alone.guesses.isnan().all() and not torch.equal(alone.belief, after.belief)
+
+
+def test_those_told_are_guessed_of_when_nobody_tells_any_more(world: CanvasWorldModel) -> None:
+    state = world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2])
+    then = actions_of(2, 1)[:, 0]
+    told = torch.tensor([[[3.0, 30.0, 0.0, 0.0, 9.0, 0.0, 9.0, 2.5, 16000.0]]]).expand(2, -1, -1)
+    state = world.step(state, then, told)[0]
+    torch.testing.assert_close(state.guesses[:, :1], told)
+    assert state.guesses.shape == (2, 3, 9) and state.guesses[:, 1:].isnan().all()
+    later = world.step(state, then)[0].guesses
+    torch.testing.assert_close(later[:, 0, 1], torch.full((2,), 30.0 + 0.9 - 1.5), rtol=0, atol=1e-3)
+
+
+def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
+    spec = dataclasses.replace(SPEC, mounts={})
+    blind = lively_canvas(LOOKING, spec)
+    assert blind.lookout is None and blind.belief.guesses is None
+    assert blind.start(*film_batch(2, 4, spec), seed=SEEDS[:2]).guesses.shape == (2, 0, 9)
+
+
+def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """Stopped in the lookout's phase, the belief's and amid films of the canvas."""
+    store = write_store(tmp_path / "store", SPEC)
+    config = dataclasses.replace(PAINTING, canvas=LOOKING, lookout=PhaseConfig(steps=3, batch=4))
+
+    def made(name: str) -> bytes:
+        return (tmp_path / name / "model/model.safetensors").read_bytes()
+
+    train(config, data=store, out=tmp_path / "whole", report=lambda line: None)
+    for steps in (2, 2, 3):
+        with pytest.raises(Interrupted):
+            train(config, data=store, out=tmp_path / "parts", report=lambda line: None, stop_after=steps)
+    train(config, data=store, out=tmp_path / "parts", report=lambda line: None)
+    assert made("parts") == made("whole")
+    world = load_world_model(tmp_path / "whole")
+    assert isinstance(world, CanvasWorldModel) and world.config == LOOKING and world.lookout is not None
