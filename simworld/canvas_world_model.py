@@ -78,7 +78,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             actors=bool(self.max_actors),
             guesses=self.looks_out,
         )
-        self.lookout = Lookout(config.lookout, cameras=spec.cameras, mounts=spec.mounts) if self.looks_out else None
+        self.lookout = (
+            Lookout(config.lookout, cameras=spec.cameras, mounts=spec.mounts, dt_s=spec.dt_s)
+            if self.looks_out
+            else None
+        )
         self.canvas = Canvas(
             config.canvas,
             cameras=spec.cameras,
@@ -198,7 +202,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         if self.lookout is None:
             return self.nobody(len(state), state.device)
         last = next(iter(frames.values())).shape[1] - 1
-        at = [max(0, last - ago) for ago in self.lookout.config.ago]
+        at = [max(0, last - ago) for ago in self.lookout.looks_at]
         return self.lookout.spot({c: f[:, at] for c, f in frames.items()}, self.ego(state))
 
     def nobody(self, num: int, device: torch.device) -> Tensor:

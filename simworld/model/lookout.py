@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.episode import Mount
-from simworld.model.carrying import Carrier
+from simworld.model.carrying import Carrier, Motion
 from simworld.model.clearance import wrapped
+from simworld.model.guesses import coasted
 from simworld.nets.detector import CELL, Detector
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
@@ -27,39 +28,43 @@ COUNTS = (3.0, 1.0, 4.0, 4.0, 1.0, 1.0)  # how much the error of each costs
 ROUND = (0.05, 0.05, 0.7, 0.7, 0.7, 0.7)  # below which it is squared: what is uncertain is told as its mean
 LOG_MID, BEARING_RAD, SPEED_MPS, NEAR_M = 2.5, 0.2, 10.0, 15.0  # scales; at NEAR_M an actor counts half
 FARTHEST_M = 50.0
+# A match in the look before: how much of the told velocity leads to it, how many m another class is worth, how far off
+# it may be, and at which distance its place tells as much of the velocity as the cells do.
+LED, OTHER_CLASS_M, MATCH_M, MATCHED_M = 0.7, 2.0, 6.0, 12.0
 SURE = 0.4  # the least probability of somebody that is believed
 APART = (1.5, 0.15, 1.2, 0.03)  # what is one actor: so many m along the ray and per m of distance, and across it
 
 
 @dataclass(frozen=True)
 class LookoutConfig:
-    """Frames so many steps `ago` are looked at, through maps of `width` channels; up to `most` actors are told of, and
-    none is looked out for where that is 0."""
+    """Frames so many steps `ago` are looked at, through maps of `width` channels, and the same again `before` so many
+    steps; up to `most` actors are told of, and none is looked out for where that is 0."""
 
     ago: tuple[int, ...] = (4, 2, 1, 0)
+    before: int = 4
     width: int = 64
     most: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.most < 0 or len(self.ago) < 2:
-            raise ValueError(
-                f"a lookout needs a width of at least 1, no less than no actors and two frames, got {self}"
-            )
+            raise ValueError(f"a lookout needs a width of at least 1 and two frames, got {self}")
         if list(self.ago) != sorted(set(self.ago), reverse=True) or self.ago[-1] != 0:
             raise ValueError(f"a lookout sees different frames, the oldest first and the newest last, got {self.ago}")
 
 
 class Lookout(nn.Module):
-    """Spots actors in frames {camera: uint8 (b, k, h, w, 3)}, those of `config.ago`; every camera's mount is known."""
+    """Spots actors in frames {camera: uint8 (b, k, h, w, 3)}; every camera's mount is known."""
 
     bodies: Tensor  # length, width and mass of every class
     counts: Tensor
     round: Tensor
     usual: Tensor  # speed and yaw rate
 
-    def __init__(self, config: LookoutConfig, *, cameras: dict[str, tuple[int, int]], mounts: dict[str, Mount]) -> None:
+    def __init__(
+        self, config: LookoutConfig, *, cameras: dict[str, tuple[int, int]], mounts: dict[str, Mount], dt_s: float
+    ) -> None:
         super().__init__()
-        self.config, self.mounts = config, {c: mounts[c] for c in cameras}
+        self.config, self.mounts, self.dt_s = config, {c: mounts[c] for c in cameras}, dt_s
         self.carriers = nn.ModuleDict({c: Carrier(mounts[c], size) for c, size in cameras.items()})
         outputs = 1 + NUM_VALUES + len(ACTOR_CLASSES)
         self.net = Detector(len(config.ago), geometry=4, known=2, outputs=outputs, width=config.width)
@@ -78,8 +83,8 @@ class Lookout(nn.Module):
             self.register_buffer(f"rays_{camera}", rays, persistent=False)
 
     def loss(self, frames: dict[str, Tensor], actors: Tensor, ego: Tensor, known: Tensor) -> Tensor:
-        """How wrong the cells are of actors (b, n, 9), whose velocities they tell beside the ego's; its speed and yaw
-        rate (b, 2) as they are, and as they are known."""
+        """How wrong the cells are, in frames of `config.ago`, of actors (b, n, 9), whose velocities they tell beside
+        the ego's; its speed and yaw rate (b, 2) as they are, and as they are known."""
         return torch.stack([self._loss(c, f, actors, ego[:, 0], known) for c, f in frames.items()]).mean()
 
     def _loss(self, camera: str, frames: Tensor, actors: Tensor, speed_mps: Tensor, known: Tensor) -> Tensor:
@@ -121,10 +126,36 @@ class Lookout(nn.Module):
         rows = torch.nan_to_num(actors).gather(1, who[..., None].expand(-1, -1, actors.shape[-1]))
         return rows.unflatten(1, near.shape[2:]), near[:, 0] > 0
 
+    @property
+    def looks_at(self) -> tuple[int, ...]:
+        """How many steps ago the frames are that `spot` takes."""
+        return (*(ago + self.config.before for ago in self.config.ago), *self.config.ago)
+
     @torch.no_grad()
     def spot(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
-        """The actors (b, most, 9) that are seen, the surest first, NaN where there are no more, by the ego's speed in
-        m/s and yaw rate in rad/s (b, 2)."""
+        """The actors (b, most, 9) that are seen in frames of `looks_at`, the surest first, NaN where there are no more,
+        by the ego's speed in m/s and yaw rate in rad/s (b, 2).
+
+        Cells tell places well and velocities badly: who was seen before as well is where he is now because of how he
+        moves.
+        """
+        both = {c: torch.cat(f.chunk(2, dim=1)) for c, f in frames.items()}
+        before, now = self._found(both, ego.repeat(2, 1)).chunk(2)
+        (speed, yaw_rate), span_s = ego.unbind(1), self.config.before * self.dt_s
+        before = torch.cat([before[..., :4], torch.zeros_like(before[..., 4:6]), before[..., 6:]], dim=-1)
+        before = coasted(before, Motion.of(speed, yaw_rate, span_s))  # where he would be if he stood
+        place, told = now[..., 1:3], now[..., 4:6]
+        off = torch.linalg.vector_norm((place - LED * span_s * told)[:, :, None] - before[:, None, :, 1:3], dim=-1)
+        off = (off + OTHER_CLASS_M * (now[:, :, None, 0] != before[:, None, :, 0])).nan_to_num(torch.inf)
+        least, which = off.min(dim=2)
+        moved = (place - before[..., 1:3].gather(1, which[..., None].expand(-1, -1, 2))) / span_s
+        counts = 1 / (1 + (torch.linalg.vector_norm(place, dim=-1) / MATCHED_M).square())
+        counts = torch.where(least < MATCH_M, counts, 0.0)[..., None]
+        velocity = torch.where(counts > 0, torch.lerp(told, moved, counts), told)
+        return torch.cat([now[..., :4], velocity, now[..., 6:]], dim=-1)
+
+    def _found(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
+        """The same of frames of `config.ago`, as the cells alone tell."""
         cells = [self._cells(camera, f, ego) for camera, f in frames.items()]
         left, values, kinds = (torch.cat(parts, dim=1) for parts in zip(*cells, strict=True))
         place = values[..., :2]

@@ -78,7 +78,7 @@ class BeliefPhase:
         recorded to move; nobody in films that are told."""
         lookout, device = self.model.lookout, self.run.device
         assert lookout is not None
-        at = frames_ago(self.cache, rows, lookout.config.ago)
+        at = frames_ago(self.cache, rows, lookout.looks_at)
         frames = {c: torch.from_numpy(f[at]).to(device) for c, f in self.cache.frames.items()}
         names = self.cache.spec.state_names
         which = [names.index(name) for name in (SPEED, YAW_RATE)]

@@ -222,7 +222,7 @@ class CanvasPhase:
         lookout = self.model.lookout
         if lookout is None:
             return self.model.nobody(len(rows), state.device)
-        return lookout.spot(self._frames(frames_ago(self.cache, rows, lookout.config.ago)), self.model.ego(state))
+        return lookout.spot(self._frames(frames_ago(self.cache, rows, lookout.looks_at)), self.model.ego(state))
 
     def _reading(self, step: int, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses, and beside them the reader's own, of consecutive real frames drawn anew."""

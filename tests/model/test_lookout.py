@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from simworld.envs.driving.spec import mounts_of
 from torch import Tensor
 
+from simworld.model.carrying import Motion
 from simworld.model.clearance import wrapped
+from simworld.model.guesses import coasted
 from simworld.model.lookout import BEARING_RAD, LOG_MID, SPEED_MPS, Lookout, LookoutConfig
 from simworld.nets.detector import CELL
 from simworld.scenario import ACTOR_CLASSES, BODIES
@@ -40,13 +42,16 @@ SCENE = torch.tensor(
 
 def lookout(most: int = 5) -> Lookout:
     torch.manual_seed(0)
-    return Lookout(LookoutConfig(width=8, most=most), cameras=CAMERAS, mounts=mounts_of(BODIES["car"], tuple(CAMERAS)))
+    return Lookout(
+        LookoutConfig(width=8, most=most), cameras=CAMERAS, mounts=mounts_of(BODIES["car"], tuple(CAMERAS)), dt_s=0.1
+    )
 
 
-def film(seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+def film(frames: int = 4) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
     return {
-        c: torch.randint(0, 256, (1, 4, *hw, 3), generator=generator, dtype=torch.uint8) for c, hw in CAMERAS.items()
+        c: torch.randint(0, 256, (1, frames, *hw, 3), generator=generator, dtype=torch.uint8)
+        for c, hw in CAMERAS.items()
     }
 
 
@@ -87,8 +92,8 @@ def test_a_cell_shows_the_nearest_of_those_in_it() -> None:
 def test_who_is_seen_is_told_once_where_he_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through whichever cameras, and as the surest cells have it."""
     look = lookout()
-    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE))
-    found = look.spot(film(), EGO)
+    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE.expand(len(ego), -1, -1)))
+    found = look._found(film(), EGO)
     assert found.shape == (1, 5, 9)
     told = found[0][found[0, :, 0].isfinite()]
     assert len(told) == 4
@@ -98,20 +103,41 @@ def test_who_is_seen_is_told_once_where_he_is(monkeypatch: pytest.MonkeyPatch) -
         assert abs(float(wrapped(nearest[3] - row[3]))) < 1e-3
 
 
+def test_a_velocity_is_told_by_where_he_was_the_look_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that know places and nothing of velocities."""
+    look = lookout()
+    now = SCENE[:, [3, 2]].clone()
+    now[0, 1, 4] = 10.0
+    before = now.clone()
+    before[..., 1:3] -= look.config.before * look.dt_s * now[..., 4:6]  # where they were in the world
+    before = coasted(
+        torch.cat([before[..., :4], torch.zeros(1, 2, 2), before[..., 6:]], dim=-1),
+        Motion.of(-EGO[:, 0], -EGO[:, 1], 0.4),
+    )
+    standing = torch.cat([before, now])
+    standing[..., 4:6] = 0.0
+    monkeypatch.setattr(look, "_found", lambda frames, ego: standing)
+    found = look.spot(film(8), EGO)[0]
+    near, far = (found[i, 4:6] / now[0, i, 4:6].norm() for i in (0, 1))
+    torch.testing.assert_close(near, now[0, 0, 4:6] / now[0, 0, 4:6].norm() * 0.79, rtol=0, atol=0.1)
+    torch.testing.assert_close(far, now[0, 1, 4:6] / now[0, 1, 4:6].norm() * 0.64, rtol=0, atol=0.1)
+
+
 def test_no_more_are_told_than_there_is_room_for_and_nobody_where_none_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     look = lookout(most=2)
-    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE))
-    assert bool(look.spot(film(), EGO).isfinite().all())
-    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE, sure=-1.0))
+    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE.expand(len(ego), -1, -1)))
+    assert bool(look.spot(film(8), EGO).isfinite().all())
     nobody = torch.full_like(SCENE, torch.nan)
-    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, nobody, sure=2.0))
-    assert bool(look.spot(film(), EGO).isnan().all())
+    monkeypatch.setattr(
+        look, "_told", lambda camera, frames, ego: truth(look, camera, nobody.expand(len(ego), -1, -1), sure=2.0)
+    )
+    assert bool(look.spot(film(8), EGO).isnan().all())
 
 
 def test_what_is_told_rightly_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     look = lookout()
     untrained = float(look.loss(film(), SCENE, EGO, KNOWN).detach())
-    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE))
+    monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE.expand(len(ego), -1, -1)))
     assert float(look.loss(film(), SCENE, EGO, KNOWN)) < 0.01 < untrained
 
 
