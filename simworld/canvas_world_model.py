@@ -140,9 +140,9 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         last = {c: f[:, k].contiguous() for c, f in frames.items()}
         belief = self.belief.begin(frames, encode_actions(actions, self.spec.action), told)
         estimate = self.estimate(belief)
-        here = told[:, -1] if told is not None else self.believed_actors(belief, estimate)
-        there, seen = self.canvas.begun(here, len(actions), actions.device)
         guesses = self.spotted(frames, estimate) if told is None else self.as_guesses(told[:, -1])
+        here = told[:, -1] if told is not None else self._drawn_untold(guesses, belief, estimate)
+        there, seen = self.canvas.begun(here, len(actions), actions.device)
         return CanvasState(
             last=last,
             before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
@@ -167,7 +167,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
-        cast = self._cast(actors, belief, now, state, moved.step)
+        cast = self._cast(guesses if actors is None and self.looks_out else actors, belief, now, state, moved.step)
         known = Known(encoded, belief, state.state, now, moved, state.first, cast)
         noise = NoiseStream(state.seed, state.step)
         noisy = {c: noise.normal(3, *size) for c, size in self.canvas.cells.items()}
@@ -230,6 +230,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         mean, std = self.scale
         return (state * std + mean)[:, at].nan_to_num()
 
+    def _drawn_untold(self, guesses: Tensor, belief: Tensor, state: Tensor) -> Tensor | None:
+        """Whom the first step draws that is not told of anybody."""
+        return guesses if self.looks_out else self.believed_actors(belief, state)
+
     def believed_actors(self, belief: Tensor, state: Tensor, before: Tensor | None = None) -> Tensor | None:
         """The nearest actors ahead (b, lanes, 9) by belief (b, d) and standardised state (b, s), given those believed
         to be there the step `before`; None where the model does not tell itself of any."""
@@ -241,7 +245,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def _cast(
         self, told: Tensor | None, belief: Tensor, now: Tensor, before: CanvasState, motion: Motion | None
     ) -> Cast | None:
-        """Whom a step draws: those it is told of, or else those who are believed to be there."""
+        """Whom a step draws: those it is told of or guesses, or else those who are believed to be ahead."""
         if told is not None:
             return self.canvas.cast(told, before.actors, before.seen, motion)
         actors = self.believed_actors(belief, now, before.actors[:, : len(LANES)])
