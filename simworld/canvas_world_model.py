@@ -22,6 +22,7 @@ from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import FRAMES, Reader
+from simworld.model.touch import Touch
 from simworld.world_model import lay_out_channels_last
 
 
@@ -83,6 +84,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             if self.looks_out
             else None
         )
+        events = tuple(o.name for o in spec.outcomes if o.kind == "event")
+        self.touch = Touch(events, config.heads.horizon) if self.looks_out else None
         self.canvas = Canvas(
             config.canvas,
             cameras=spec.cameras,
@@ -163,7 +166,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         encoded = encode_actions(action, self.spec.action)
         guesses = self.coasted(state.guesses, state.state) if actors is None else self.as_guesses(actors)
         belief = self.belief.roll(state.belief, encoded, actors, guesses if actors is None else None)
-        raw = self.heads.raw(belief)
+        raw = self.told_by(belief, guesses if actors is None else None)
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
@@ -196,6 +199,13 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         )
         return Watched(state, frames, torch.cat([belief, noted], dim=-1), raw)
 
+    def told_by(self, belief: Tensor, guesses: Tensor | None) -> dict[str, Tensor]:
+        raw = super().told_by(belief, guesses)
+        if self.touch is None or guesses is None:
+            return raw
+        speed = self.ego(raw["state"].detach())[..., 0]
+        return raw | {name: raw[name] + more for name, more in self.touch(guesses, speed).items()}
+
     def spotted(self, frames: Frames, state: Tensor) -> Tensor:
         """The others (b, g, 9) that are seen in the newest of frames (b, t, h, w, 3), whose state is estimated as the
         standardised (b, s)."""
@@ -225,10 +235,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return coasted(guesses, Motion.of(speed, yaw_rate, self.spec.dt_s))
 
     def ego(self, state: Tensor) -> Tensor:
-        """Speed in m/s and yaw rate in rad/s (b, 2) of standardised states (b, s)."""
+        """Speed in m/s and yaw rate in rad/s (..., 2) of standardised states (..., s)."""
         at = [self.spec.state_names.index(name) for name in (SPEED, YAW_RATE)]
         mean, std = self.scale
-        return (state * std + mean)[:, at].nan_to_num()
+        return (state * std + mean)[..., at].nan_to_num()
 
     def _drawn_untold(self, guesses: Tensor, belief: Tensor, state: Tensor) -> Tensor | None:
         """Whom the first step draws that is not told of anybody."""

@@ -248,7 +248,8 @@ def _measure_outcomes(model: BelievingWorldModel[Any] | ReferenceWorldModel, cac
         model.heads.state_std.copy_(state.std(0).clamp(min=1e-3))
     if isinstance(model, BelievingWorldModel):
         drawing = [model.dynamics.actors] if isinstance(model, LatentWorldModel) else []
-        for told in (*drawing, model.belief.actors, model.belief.guesses):
+        touch = None if model.touch is None else model.touch.tokens
+        for told in (*drawing, model.belief.actors, model.belief.guesses, touch):
             if told is not None:
                 told.measure(torch.tensor(cache.actors[::7]))
     events = [o.name for o in cache.spec.outcomes if o.kind == "event"]

@@ -201,10 +201,12 @@ class OutcomeHeads(nn.Module):
             log_error = log_error + off.clamp(min=1e-6).log()
         return F.smooth_l1_loss(self.expected_error(features), log_error)
 
-    def loss(self, features: Tensor, targets: OutcomeTargets) -> dict[str, Tensor]:
+    def loss(
+        self, features: Tensor, targets: OutcomeTargets, raw: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """One mean loss per head, over all steps: those without a target, or beyond the record, count as zero, so
-        that the mean over ranks of a shared batch is the mean over the batch."""
-        raw = self.raw(features)
+        that the mean over ranks of a shared batch is the mean over the batch. `raw` spares reading features again."""
+        raw = self.raw(features) if raw is None else raw
         recorded = targets.steps_left >= 0
         reward = F.smooth_l1_loss(
             raw["reward"][..., 0], (targets.reward - self.reward_mean) / self.reward_std, reduction="none"
