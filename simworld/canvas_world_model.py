@@ -144,7 +144,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         belief = self.belief.begin(frames, encode_actions(actions, self.spec.action), told)
         estimate = self.estimate(belief)
         guesses = self.spotted(frames, estimate) if told is None else self.as_guesses(told[:, -1])
-        here = told[:, -1] if told is not None else self._drawn_untold(guesses, belief, estimate)
+        if told is not None:
+            here: Tensor | None = told[:, -1]
+        else:
+            here = guesses if self.lookout is not None else self.believed_actors(belief, estimate)
         there, seen = self.canvas.begun(here, len(actions), actions.device)
         return CanvasState(
             last=last,
@@ -165,12 +168,13 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         actors = self.check_actors(actors, (len(action),))
         encoded = encode_actions(action, self.spec.action)
         guesses = self.coasted(state.guesses, state.state) if actors is None else self.as_guesses(actors)
-        belief = self.belief.roll(state.belief, encoded, actors, guesses if actors is None else None)
-        raw = self.told_by(belief, guesses if actors is None else None)
+        untold = guesses if actors is None and self.lookout is not None else None
+        belief = self.belief.roll(state.belief, encoded, actors, untold)
+        raw = self.told_by(belief, untold)
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
-        cast = self._cast(guesses if actors is None and self.looks_out else actors, belief, now, state, moved.step)
+        cast = self._cast(actors if untold is None else untold, belief, now, state, moved.step)
         known = Known(encoded, belief, state.state, now, moved, state.first, cast)
         noise = NoiseStream(state.seed, state.step)
         noisy = {c: noise.normal(3, *size) for c, size in self.canvas.cells.items()}
@@ -236,13 +240,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
 
     def ego(self, state: Tensor) -> Tensor:
         """Speed in m/s and yaw rate in rad/s (..., 2) of standardised states (..., s)."""
-        at = [self.spec.state_names.index(name) for name in (SPEED, YAW_RATE)]
         mean, std = self.scale
-        return (state * std + mean)[..., at].nan_to_num()
-
-    def _drawn_untold(self, guesses: Tensor, belief: Tensor, state: Tensor) -> Tensor | None:
-        """Whom the first step draws that is not told of anybody."""
-        return guesses if self.looks_out else self.believed_actors(belief, state)
+        return (state * std + mean)[..., self.canvas.motion_at].nan_to_num()
 
     def believed_actors(self, belief: Tensor, state: Tensor, before: Tensor | None = None) -> Tensor | None:
         """The nearest actors ahead (b, lanes, 9) by belief (b, d) and standardised state (b, s), given those believed

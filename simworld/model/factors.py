@@ -23,13 +23,13 @@ class Factors(nn.Module):
     def __init__(self, specs: tuple[OutcomeSpec, ...]) -> None:
         super().__init__()
         kinds = {kind: [s for s in specs if s.kind == kind and s.given is not None] for kind in ("scalar", "category")}
-        self.categories = {s.name: [c.name for c in kinds["category"] if c.given == s.given] for s in kinds["scalar"]}
+        shared = {s.name: [c for c in kinds["category"] if c.given == s.given] for s in kinds["scalar"]}
+        self.categories = {name: [c.name for c in those] for name, those in shared.items()}
         self.logs = nn.ParameterDict(
             {
-                f"{scalar.name}/{c.name}": nn.Parameter(torch.zeros(len(c.categories)))
-                for scalar in kinds["scalar"]
-                for c in kinds["category"]
-                if c.given == scalar.given
+                f"{name}/{c.name}": nn.Parameter(torch.zeros(len(c.categories)))
+                for name, those in shared.items()
+                for c in those
             }
         )
 

@@ -11,7 +11,6 @@ from simworld.canvas_world_model import CanvasWorldModel
 from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.futures import frames_ago
-from simworld.model.carrying import SPEED, YAW_RATE
 from simworld.optim import OptimConfig
 from simworld.phases.belief import relit
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
@@ -35,8 +34,6 @@ class LookoutPhase:
     def __post_init__(self) -> None:
         self.steps = self.config.steps
         self.sampler = shared_sampler(self.cache, self.config, 1, self.seed, self.run)
-        names = self.cache.spec.state_names
-        self.moves = [names.index(name) for name in (SPEED, YAW_RATE)]
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         lookout, rows, device = self.model.lookout, self.sampler.rows(step), self.run.device
@@ -45,5 +42,5 @@ class LookoutPhase:
         at = frames_ago(self.cache, rows, lookout.config.ago)
         frames = {c: relit(torch.from_numpy(f[at]).to(device), noise) for c, f in self.cache.frames.items()}
         actors, ego = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
-        ego = ego[:, self.moves].nan_to_num()
+        ego = ego[:, self.model.canvas.motion_at].nan_to_num()
         return {"loss": lookout.loss(frames, actors, ego, ego + noise.normal(2) * ego.new_tensor(OFF))}
