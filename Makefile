@@ -5,7 +5,7 @@ export MUJOCO_GL ?= egl
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[dev,carla,wandb]"
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[dev,carla,wandb,bench]"
 	touch $@
 
 .PHONY: demo test format clean

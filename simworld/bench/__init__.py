@@ -86,7 +86,11 @@ def _endurance(settings: Settings, out: Path) -> dict[str, Any]:
     if not drivers or make is None:
         return _on_films(bench_endurance, settings, out)
     name = f"cloned:{drivers[-1].parent}"
-    driven = partial(bench_endurance, make_policy=lambda spec: make(name, spec.action, dt_s=spec.dt_s))
+    driven = partial(
+        bench_endurance,
+        make_policy=lambda spec: make(name, spec.action, dt_s=spec.dt_s),
+        make_real=settings.simulator.make,
+    )
     return _on_films(driven, settings, out)
 
 

@@ -8,21 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from simworld.bench.cost import state_bytes
 from simworld.bench.features import Features, frechet_distance, image_features, principal_axes, probe_features
-from simworld.bench.films import PROBE_FRAMES, FidelityConfig, fit_state_probe, thinned
+from simworld.bench.films import PROBE_FRAMES, FidelityConfig, fit_state_probe
+from simworld.bench.obedience import actions_read, fit_control_probe, goes_on, some_actions
 from simworld.checkpoint import load_world_model
 from simworld.data.cache import FrameCache
 from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
 from simworld.episode import EpisodeSpec
-from simworld.metrics.probe import Probe, ProbeConfig, fit_probe
+from simworld.metrics.probe import Probe, ProbeConfig
 from simworld.policy import Policy
 from simworld.report.film import write_png
+from simworld.rollout import rollout
 from simworld.start_films import StartFilms
 from simworld.world_model import WorldModel
 
@@ -34,7 +37,9 @@ Numbers = dict[str, float | None]
 class EnduranceConfig:
     """`early` and `late` are the imagined frames compared, first and last, counted from 1; late None: the last 51.
 
-    `control_frames` at the start (around frame 10) and at the end show whether actions still move the picture.
+    Films that go on for `control_frames` under recorded actions from frame `control_from`, and from the last one, show
+    whether actions still move the picture. `real_starts` real episodes are driven by the same policy, up to a minute
+    each, of which the first second is left out.
     `every` n: the look is judged on every n-th frame, since neighbours are nearly equal. `dims`: principal components
     of the real frames' features in which distributions are compared; more than the samples can fill would be noise.
     """
@@ -43,7 +48,9 @@ class EnduranceConfig:
     seeds: tuple[int, ...] = (0, 1)
     early: tuple[int, int] = (1, 50)
     late: tuple[int, int] | None = None
+    control_from: int = 10
     control_frames: int = 20
+    real_starts: int = 24
     every: int = 5
     dims: int = 32
     probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m")
@@ -59,6 +66,7 @@ def bench_endurance(
     frames: int = 600,
     films: int = 16,
     make_policy: Callable[[EpisodeSpec], Policy] | None = None,
+    make_real: Callable[[], gymnasium.Env[Any, Any]] | None = None,
     config: EnduranceConfig | None = None,
     dtype: torch.dtype = torch.bfloat16,
     report: Callable[[str], None] = print,
@@ -67,8 +75,9 @@ def bench_endurance(
 
     `films` streams of each seed set out from held-out frames and run for `frames` steps, driven by a policy that sees
     the imagined frames or, without one, by recorded actions put end to end. Probes are fitted on `data`; real frames to
-    compare with are of `heldout`. `frechet_on` names the features that count: those of an image network, or, where its
-    packages are absent, those of the state probe.
+    compare with are those that the same policy meets in the env of `make_real`, or else those of `heldout`.
+    `frechet_on` names the features that count: those of an image network, or, where its packages are absent, those of
+    the state probe.
     """
     config = config or EnduranceConfig()
     cache, train = EpisodeStore(heldout).cache(), EpisodeStore(data).cache()
@@ -77,19 +86,27 @@ def bench_endurance(
     report("fitting the probes on real frames")
     names = [n for n in config.probed if n in cache.spec.state_names]
     state = fit_state_probe(train, names, FidelityConfig(probe=config.probe)) if names else None
-    control = _fit_control_probe(train, config) if cache.spec.action.kind == "continuous" else None
+    control = fit_control_probe(train, config.probe) if cache.spec.action.kind == "continuous" else None
     kinds: dict[str, Features | None] = {
         "image_features": image_features(),
         "probe_features": probe_features(state) if state else None,
     }
     late = config.late or (max(1, frames - 50), frames)
     spans = {"early": config.early, "late": late}
+    driven = None
+    if policy is not None and make_real is not None:
+        report(f"{config.real_starts} real episodes of the same policy")
+        driven = driven_clips(make_real, policy, frames, config)
     runs = []
     for seed in config.seeds:
         report(f"seed {seed}: {frames} frames of {films} films")
-        films_of_seed = run_films(model, heldout, frames, films, seed, policy, config.context)
-        real = real_clips(cache, films * 50, seed)
-        runs.append(_judge(films_of_seed, real, spans, state, control, kinds, config))
+        films_of_seed = run_films(model, heldout, frames, films, seed, policy, config.context, config.control_from)
+        real = real_clips(cache, films * 50, seed) if driven is None else _some(driven, films * 50, seed)
+        found = _judge(films_of_seed, real, spans, state, kinds, config)
+        if control is not None:
+            actions = some_actions(cache, films, config.control_frames, seed)
+            found["inverse_dynamics_r2"] = _obeyed(model, films_of_seed, control, actions)
+        runs.append(found)
         if seed == config.seeds[0]:
             _write_strip(out / "endurance.png", films_of_seed.film)
     known = [name for name, features in kinds.items() if features is not None]
@@ -97,8 +114,9 @@ def bench_endurance(
         "frames": frames,
         "films": films * len(config.seeds),
         "driven_by": policy.name if policy else "recorded actions, end to end",
+        "real_frames": f"driven by {policy.name}" if policy is not None and driven is not None else "held out",
         "spans": {name: list(span) for name, span in spans.items()},
-        "control_spans": {name: list(span) for name, span in _control_spans(frames, config).items()},
+        "control_from": {"early": config.control_from, "late": frames},
         "frechet_on": known[0] if known else None,
         "left_out": [name for name in kinds if name not in known],
     }
@@ -109,23 +127,27 @@ def bench_endurance(
 @dataclass(frozen=True)
 class Films:
     """What was imagined: the first camera's film (b, t+1, h, w, 3), its first frame real; the actions (b, t, a);
-    what each step took in s (t,), and the bytes of the state after it (t,)."""
+    what each step took in s (t,), the bytes of the state after it (t,), and {frame: the state there} of some frames."""
 
     film: Film
     actions: NDArray[np.float32]
     seconds: NDArray[np.float64]
     state_bytes: NDArray[np.int64]
-
-
-def _control_spans(frames: int, config: EnduranceConfig) -> dict[str, tuple[int, int]]:
-    n = min(config.control_frames, frames)
-    return {"early": (1, n), "late": (frames - n + 1, frames)}
+    states: dict[int, Any]
 
 
 def run_films(
-    model: WorldModel[Any], heldout: Path, frames: int, films: int, seed: int, policy: Policy | None, context: int
+    model: WorldModel[Any],
+    heldout: Path,
+    frames: int,
+    films: int,
+    seed: int,
+    policy: Policy | None,
+    context: int,
+    keep: int = 1,
 ) -> Films:
-    """`films` streams side by side; the policy acts on what it is shown, frame by frame."""
+    """`films` streams side by side; the policy acts on what it is shown, frame by frame. The states at frame `keep` and
+    at the last one are kept."""
     starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed)
     seeds = seed * 1_000_003 + np.arange(films)
     shown = {c: torch.from_numpy(f) for c, f in starts.frames.items()}
@@ -133,7 +155,7 @@ def run_films(
     recorded = chained_actions(EpisodeStore(heldout).cache(), films, frames, seed)
     observation = {c: f[:, -1] for c, f in starts.frames.items()}
     camera = next(iter(observation))
-    film, actions, seconds, size = [observation[camera]], [], [], []
+    film, actions, seconds, size, states = [observation[camera]], [], [], [], {}
     if policy is not None:
         policy.reset(seeds)
     for t in range(frames):
@@ -142,10 +164,12 @@ def run_films(
         state, prediction = model.step(state, torch.as_tensor(action, dtype=torch.float32))
         seconds.append(time.perf_counter() - started)
         size.append(state_bytes(state))
+        if t + 1 in (keep, frames):
+            states[t + 1] = state
         observation = {c: f.numpy() for c, f in prediction.frames.items()}
         film.append(observation[camera])
         actions.append(np.asarray(action, np.float32))
-    return Films(np.stack(film, axis=1), np.stack(actions, axis=1), np.array(seconds), np.array(size, np.int64))
+    return Films(np.stack(film, axis=1), np.stack(actions, axis=1), np.array(seconds), np.array(size, np.int64), states)
 
 
 def chained_actions(cache: FrameCache, films: int, frames: int, seed: int) -> NDArray[np.float32]:
@@ -168,20 +192,31 @@ def real_clips(cache: FrameCache, num: int, seed: int) -> Film:
     return next(iter(cache.frames.values()))[chosen[:, None] + np.arange(PROBE_FRAMES)]
 
 
+def driven_clips(
+    make_real: Callable[[], gymnasium.Env[Any, Any]], policy: Policy, frames: int, config: EnduranceConfig
+) -> Film:
+    """Clips (n, k, h, w, 3) of PROBE_FRAMES frames that the policy meets in the real env, from the eleventh on."""
+    env = make_real()
+    try:
+        seeds = range(config.real_starts)
+        episodes = rollout(env, policy, seeds=seeds, max_steps=frames)
+    finally:
+        env.close()
+    films = [next(iter(e.frames.values())) for e in episodes]
+    clips = [clips_of(f[None], config.control_from, len(f) - 1) for f in films if len(f) > config.control_from + 1]
+    if not clips:
+        raise ValueError(f"no real episode of {policy.name} lasts longer than {config.control_from} steps")
+    return np.concatenate(clips)
+
+
+def _some(clips: Film, num: int, seed: int) -> Film:
+    return clips[np.sort(np.random.default_rng(seed).choice(len(clips), min(num, len(clips)), replace=False))]
+
+
 def clips_of(film: Film, first: int, last: int, every: int = 1) -> Film:
     """Clips (n, k, h, w, 3) of a film that end at frames `first` to `last`; those without a past are left out."""
     ends = range(max(first, PROBE_FRAMES - 1), last + 1, every)
     return np.concatenate([film[:, end - PROBE_FRAMES + 1 : end + 1] for end in ends])
-
-
-def _fit_control_probe(cache: FrameCache, config: EnduranceConfig) -> Probe:
-    """An inverse-dynamics probe: three frames to the action between the last two."""
-    rows = thinned(np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1), 3)
-    at = rows[:, None] + np.arange(PROBE_FRAMES)
-    names = [f"action_{i}" for i in range(cache.spec.action.size)]
-    groups = np.searchsorted(cache.first_row, rows, side="right")
-    frames = next(iter(cache.frames.values()))[at]
-    return fit_probe(frames, cache.actions[at[:, -2]], names, seed=1, groups=groups, config=config.probe)
 
 
 def _judge(
@@ -189,7 +224,6 @@ def _judge(
     real: Film,
     spans: dict[str, tuple[int, int]],
     state: Probe | None,
-    control: Probe | None,
     kinds: dict[str, Features | None],
     config: EnduranceConfig,
 ) -> dict[str, Any]:
@@ -208,14 +242,21 @@ def _judge(
     found["color"] = {k: color_of(c) for k, c in (clips | {"real": real}).items()}
     energy: Numbers = {k: motion_energy(c) for k, c in (clips | {"real": real}).items()}
     found["motion_energy"] = energy | {"late_over_real": _ratio(energy["late"], energy["real"])}
-    if control is not None:
-        within = _control_spans(films.actions.shape[1], config)
-        r2 = {k: _control_r2(control, films.film, films.actions, *span) for k, span in within.items()}
-        found["inverse_dynamics_r2"] = {
-            name: {k: by[name] for k, by in r2.items()} | {"ratio": _ratio(r2["late"][name], r2["early"][name])}
-            for name in control.names
-        }
     return found
+
+
+def _obeyed(
+    model: WorldModel[Any], films: Films, probe: Probe, actions: NDArray[np.float32]
+) -> dict[str, dict[str, float | None]]:
+    """How well actions (b, t, a) are read off the frames that they lead to, early in the films and after the last."""
+    r2: dict[str, Numbers] = {}
+    for name, (frame, state) in zip(("early", "late"), sorted(films.states.items()), strict=True):
+        film = np.concatenate([films.film[:, frame : frame + 1], goes_on(model, state, actions)], axis=1)
+        r2[name] = actions_read(probe, film, actions)
+    return {
+        name: {k: by[name] for k, by in r2.items()} | {"ratio": _ratio(r2["late"][name], r2["early"][name])}
+        for name in probe.names
+    }
 
 
 def _distances(features: Features, real: Film, clips: dict[str, Film], dims: int) -> Numbers:
@@ -254,20 +295,6 @@ def color_of(clips: Film) -> dict[str, dict[str, float]]:
 def motion_energy(clips: Film) -> float:
     """Mean absolute change from one frame to the next, in grey levels; 0 for a film that has frozen."""
     return float(np.abs(clips[:, -1].astype(np.int16) - clips[:, -2]).mean())
-
-
-def r_squared(truth: NDArray[Any], predicted: NDArray[Any]) -> float | None:
-    """Share of the variance of `truth` (n,) that is explained; None where it has none."""
-    spread = float(np.square(truth - truth.mean()).sum())
-    return 1 - float(np.square(truth - predicted).sum()) / spread if spread > 0 else None
-
-
-def _control_r2(probe: Probe, film: Film, actions: NDArray[np.float32], first: int, last: int) -> Numbers:
-    """How well the given actions are read off the imagined frames `first` to `last`."""
-    ends = range(max(first, PROBE_FRAMES - 1), last + 1)
-    truth = np.concatenate([actions[:, end - 1] for end in ends])
-    seen = probe.predict(clips_of(film, first, last))
-    return {name: r_squared(truth[:, i], seen[:, i]) for i, name in enumerate(probe.names)}
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:

@@ -12,11 +12,11 @@ from simworld.bench.endurance import (
     clips_of,
     color_of,
     motion_energy,
-    r_squared,
     run_films,
     spread_of,
 )
 from simworld.bench.features import frechet_distance, principal_axes
+from simworld.bench.obedience import r_squared
 from simworld.checkpoint import load_world_model
 from simworld.data.store import EpisodeStore
 from simworld.metrics.probe import ProbeConfig
@@ -92,7 +92,9 @@ def test_principal_axes_hold_the_variance():
 
 def test_report(checkpoint, store, tmp_path, strict):
     probe = ProbeConfig(steps=3, batch=8, width=8, hidden=8)
-    config = EnduranceConfig(context=4, seeds=(0, 1), early=(1, 4), late=(9, 12), control_frames=4, probe=probe)
+    config = EnduranceConfig(
+        context=4, seeds=(0, 1), early=(1, 4), late=(9, 12), control_from=3, control_frames=4, probe=probe
+    )
     found = bench_endurance(
         checkpoint=checkpoint, data=store, heldout=store, out=tmp_path, frames=12, films=3, config=config, report=str
     )["endurance"]
@@ -100,7 +102,7 @@ def test_report(checkpoint, store, tmp_path, strict):
     assert {"early", "late", "ratio", "real_sample"} == set(found["frechet"]["probe_features"])
     assert found["frechet_on"] in found["frechet"] and found["frechet_on"] not in found["left_out"]
     assert found["cost"]["state_bytes"]["ratio"] == 1 and found["cost"]["step_s"]["late"] > 0
-    assert found["control_spans"] == {"early": [1, 4], "late": [9, 12]}
+    assert found["control_from"] == {"early": 3, "late": 12} and found["real_frames"] == "held out"
     assert set(found["inverse_dynamics_r2"]) == {"action_0", "action_1"}
     assert set(found["probe_spread"]) == {"speed_mps", "lateral_m", "gap_m"}
     assert {"color", "motion_energy", "spread"} <= set(found) and found["films"] == 6
