@@ -20,12 +20,12 @@ TERMINATED = "terminated"
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """`windows` of the training data, half of them with an event ahead, each `context` real actions long.
+    """`windows` of the data, half of them with an event ahead, each `context` real actions long.
 
     doubt_scale, doubt_bias: spread of what scale (as a logarithm) and bias are believed to be before any data.
     """
 
-    windows: int = 128
+    windows: int = 512
     context: int = 8
     batch: int = 32
     doubt_scale: float = 0.7
@@ -42,7 +42,8 @@ def calibrate_events(
     autocast: torch.dtype | None = None,
     config: CalibrationConfig | None = None,
 ) -> None:
-    """Set the heads' scale and bias of every event (and of the episode's end) from windows of the training data.
+    """Set the heads' scale and bias of every event (and of the episode's end) from windows of data, best of such that
+    the model did not learn from.
 
     Training shows events more often than they are, and heads know films that they were trained on; imagined frames
     mislead them besides. The logits of the present step are fitted over whole imagined rolls, those of later steps at

@@ -43,8 +43,14 @@ from simworld.sharding import Sharding
 from simworld.start_films import StartFilms
 
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
+FEW = 20  # episodes, fewer than which are not worth setting aside
 # the parts of a recipe that not every model reads
-BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows"}
+BELIEVING = {"belief", "belief_optim", "belief_share"} | {
+    "trust",
+    "trust_optim",
+    "trust_windows",
+    "aside",
+}
 READ_BY = {
     "canvas": BELIEVING | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
@@ -58,8 +64,9 @@ class TrainConfig:
 
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
-    `codec_share` to the codec that model=latent has; what expects the error learns after them, from
-    `trust_windows` windows. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
+    `codec_share` to the codec that model=latent has. What expects the error learns after them, from `trust_windows`
+    windows of episodes that the others never saw, and hazards are calibrated there: the share `aside` of a large
+    store's. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
     affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
     no activations inside a block and computes them again.
@@ -86,6 +93,7 @@ class TrainConfig:
     trust: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=64))
     trust_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=1e-3, cooldown=0.5))
     trust_windows: int = 960
+    aside: float = 0.04
     reference: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=2000, batch=16))
     reference_optim: OptimConfig = field(default_factory=lambda: OptimConfig(kind="adamw", lr=3e-4, warmup_steps=100))
     seed: int = 0
@@ -180,6 +188,7 @@ def _train_believing(
 ) -> dict[str, float]:
     """Belief, then what draws its frames (for `latent` a codec before and latents of all frames between), then trust;
     returns processor seconds by phase."""
+    cache, aside = cache.parted(config.aside, FEW)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
     if isinstance(model, LatentWorldModel) and isinstance(model.codec, ConvCodec) and config.init is None:
@@ -201,7 +210,7 @@ def _train_believing(
         dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
         cpu_s["dynamics"] = fit(dynamics, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
     if config.trust.steps:
-        trust = TrustPhase(model, cache, config.trust, config.trust_optim, config.seed, run, config.trust_windows)
+        trust = TrustPhase(model, aside, config.trust, config.trust_optim, config.seed, run, config.trust_windows)
         cpu_s["trust"] = fit(trust, run)
         trust.finish()
     return cpu_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -57,6 +58,27 @@ class FrameCache:
     value_at_event: dict[str, NDArray[np.float32]]
     first_row: NDArray[np.int64]
     num_steps: NDArray[np.int64]
+
+    def parted(self, share: float, at_least: int) -> tuple[FrameCache, FrameCache]:
+        """The first episodes, and a share of them, the last ones; all of them twice where those were fewer than
+        `at_least`."""
+        aside = round(share * len(self.first_row))
+        if aside < at_least:
+            return self, self
+        row = int(self.first_row[-aside])
+        return self._part(slice(row), slice(-aside)), self._part(slice(row, None), slice(-aside, None))
+
+    def _part(self, rows: slice, episodes: slice) -> FrameCache:
+        """Some consecutive episodes, and the rows that they own."""
+        fields: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name in GROUPS:
+                fields[f.name] = {name: x[rows] for name, x in value.items()}
+            elif isinstance(value, np.ndarray):
+                fields[f.name] = value[episodes if f.name in ("first_row", "num_steps") else rows]
+        fields["first_row"] = fields["first_row"] - fields["first_row"][0]
+        return dataclasses.replace(self, **fields)
 
     @classmethod
     def of(cls, store: EpisodeStore) -> FrameCache:

@@ -54,6 +54,6 @@ class TrustPhase:
         return {"loss": self.model.heads.doubt_loss(seen.features[pick], targets, seen.log_error[pick])}
 
     def finish(self) -> None:
-        """Calibrate trust and the hazards of events on windows of the training data."""
+        """Calibrate trust and the hazards of events on windows of the same episodes."""
         self.model.heads.calibrate_trust(self.samples.features)
         calibrate_events(self.model, self.cache, seed=self.seed, device=self.run.device, autocast=self.run.autocast)

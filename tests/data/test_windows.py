@@ -35,6 +35,17 @@ def test_cache_holds_one_row_per_frame(store: EpisodeStore, episodes: list[Episo
     assert value[0] == 105 and np.isnan(value[6]) and value[78] == 110 and value[78 + 11] == 120
 
 
+def test_the_last_episodes_are_set_aside_where_there_are_enough(store: EpisodeStore) -> None:
+    whole = store.cache()
+    most, aside = whole.parted(0.5, 2)
+    assert most.num_steps.tolist() == [12, 3] and aside.num_steps.tolist() == [60, 80]
+    assert most.first_row.tolist() == [0, 13] and aside.first_row.tolist() == [0, 61]
+    np.testing.assert_array_equal(np.concatenate([most.actions, aside.actions]), whole.actions)
+    np.testing.assert_array_equal(aside.frames["rear"], whole.frames["rear"][17:])
+    np.testing.assert_array_equal(aside.steps_to_event["collision"], whole.steps_to_event["collision"][17:])
+    assert all(part is whole for part in whole.parted(0.5, 3))
+
+
 def test_cache_is_kept_and_rebuilt_when_stale(store: EpisodeStore, make_episode: Callable[..., Episode]) -> None:
     first = store.cache()
     assert EpisodeStore(store.path).cache().path == first.path
