@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from simworld.model.actors import drop_actors
+from simworld.model.actors import tell_some
 from simworld.model.ahead import Ahead
 from simworld.model.belief import Belief
 from simworld.model.lookout import Lookout
@@ -69,8 +69,8 @@ class BelievingWorldModel(WorldModel[StateT]):
         """What the heads read off beliefs (..., d), and off guesses (..., g, 9) where the model makes any."""
         return self.heads.raw(belief)
 
-    def some_actors(self, actors: Tensor | None, noise: NoiseStream) -> Tensor | None:
-        """Recorded actors (b, t, n, 9) as training tells them: those of a share of the films only."""
+    def some_actors(self, actors: Tensor | None, num: int, noise: NoiseStream) -> tuple[Tensor | None, Tensor]:
+        """Recorded actors (b, t, n, 9) as training tells them, and which of `num` films are told: a share of them."""
         if actors is None or not actors.shape[2] or not self.max_actors:
-            return None
-        return drop_actors(actors[:, :, : self.max_actors], self.actor_drop, noise)
+            return None, torch.zeros(num, dtype=torch.bool, device=noise.seed.device)
+        return tell_some(actors[:, :, : self.max_actors], self.actor_drop, noise)

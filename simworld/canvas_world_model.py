@@ -84,8 +84,6 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             if self.looks_out
             else None
         )
-        events = tuple(o.name for o in spec.outcomes if o.kind == "event")
-        self.touch = Touch(events, config.heads.horizon) if self.looks_out else None
         self.canvas = Canvas(
             config.canvas,
             cameras=spec.cameras,
@@ -115,6 +113,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             noted=self.canvas.painter.num_noted,
             state_names=spec.state_names,
         )
+        self.touch = Touch(spec.outcomes, self.heads.sizes) if self.looks_out else None
 
     @property
     def max_actors(self) -> int:
@@ -207,8 +206,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         raw = super().told_by(belief, guesses)
         if self.touch is None or guesses is None:
             return raw
-        speed = self.ego(raw["state"].detach())[..., 0]
-        return raw | {name: raw[name] + more for name, more in self.touch(guesses, speed).items()}
+        more = self.touch(guesses, self.ego(raw["state"].detach())[..., 0])
+        return raw | {name: raw[name] + x for name, x in more.items()}
 
     def spotted(self, frames: Frames, state: Tensor) -> Tensor:
         """The others (b, g, 9) that are seen in the newest of frames (b, t, h, w, 3), whose state is estimated as the

@@ -159,7 +159,7 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
         levels = draw_levels(self.config.dynamics, t, noise)
         amount = self.config.dynamics.history_noise * levels.history[:, 0]
         history = corrupt(latents, amount, noise)
-        actors = self.some_actors(actors, noise)
+        actors, _ = self.some_actors(actors, len(actions), noise)
         with torch.no_grad():
             believed = self.belief.follow(seen, encoded, actors, (1 + noise.uniform(1)[:, 0] * seen.shape[1]).floor())
         for _ in range(unroll):
@@ -188,7 +188,7 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
         seen (b, k + 1, s), k <= first: what the belief saw in the frames from which it imagines on.
         """
         k, t = seen.shape[1] - 1, actions.shape[1]
-        actors = self.some_actors(actors, noise)
+        actors, _ = self.some_actors(actors, len(actions), noise)
         real = {c: z[:, : k + 1] for c, z in latents.items()}
         seed = noise.seed * 1_000_003 + noise.step
         now = self.begin(real, seen, actions[:, :k], seed=seed, actors=None if actors is None else actors[:, :k])

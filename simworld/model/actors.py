@@ -56,9 +56,10 @@ def present(actors: Tensor) -> Tensor:
     return torch.isfinite(actors).all(dim=-1)
 
 
-def drop_actors(actors: Tensor, share: float, noise: NoiseStream) -> Tensor:
-    """Take all actors away from a share of the windows (b, t, n, 9)."""
-    return torch.where(noise.uniform(1)[..., None, None] < share, torch.nan, actors)
+def tell_some(actors: Tensor, drop: float, noise: NoiseStream) -> tuple[Tensor, Tensor]:
+    """Actors (b, t, n, 9) without those of a share of the windows, and which windows (b,) are told of theirs."""
+    told = noise.uniform(1)[:, 0] >= drop
+    return torch.where(told[:, None, None, None], actors, torch.nan), told
 
 
 def hide_absent(actors: Tensor, num_tokens: int) -> Tensor:

@@ -15,13 +15,13 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.actors import present
 from simworld.model.painting import around, corners_of, on_picture, seen_from
+from simworld.model.sampling import sampled
 from simworld.model.sprites import Stage
 
 SPEED, YAW_RATE = "speed_mps", "yaw_rate_radps"  # the states that say how the ego moves
@@ -122,6 +122,11 @@ class Carrier(nn.Module):
             first = self._in_picture(self._along_the_road(self._seen(across, self.points[:, : h * w])))
         return torch.cat([self._in_picture(self._seen(motion, self.points)), first])
 
+    def ground(self, motion: Motion) -> Tensor:
+        """Where the ground of every pixel was seen before the motion, (b, h, w, 2); the mount must be known."""
+        h, w = self.size
+        return self._in_picture(self._seen(motion, self.points[:, : h * w]))[0]
+
     def _seen(self, motion: Motion, points: Tensor) -> Tensor:
         """Points (4, n) as the camera had them before the motion, (b, 3, n): (u, v, 1) times their depth."""
         turn = motion.turn_rad
@@ -147,13 +152,7 @@ class Carrier(nn.Module):
         """Pictures float32 (b, 3, h, w) to (b, NUM_CARRIED, 3, h, w)."""
         if ways is None:
             return torch.stack([last, last, first, last], dim=1)
-        moved = F.grid_sample(
-            torch.cat([last, last, first]),
-            ways.flatten(0, 1),
-            mode="bicubic",
-            padding_mode="border",
-            align_corners=False,
-        ).clamp(-1, 1)
+        moved = sampled(torch.cat([last, last, first]), ways.flatten(0, 1), mode="bicubic").clamp(-1, 1)
         return torch.stack([*moved.chunk(3), last], dim=1)
 
     def uncovered(self, covered: Tensor, now: Stage, ways: Tensor | None) -> Tensor:
@@ -161,7 +160,7 @@ class Carrier(nn.Module):
         -1 where an actor is now."""
         before = covered[:, None].float()
         if ways is not None:
-            before = F.grid_sample(before, ways[0], align_corners=False)
+            before = sampled(before, ways[0], padding="zeros")
         return torch.where(now.taken[:, None], -1.0, before)
 
     def stages(self, now: Tensor, before: Tensor) -> tuple[Stage, Tensor]:

@@ -13,6 +13,8 @@ from simworld.model.actors import ActorTokens
 from simworld.model.carrying import Motion
 from simworld.model.clearance import clearance
 
+USUAL = (10.0, 0.3)  # an ego's speed in m/s and yaw rate in rad/s, by which both are scaled
+
 
 def coasted(actors: Tensor, motion: Motion) -> Tensor:
     """Actors (b, n, 9) a step later, each at its own velocity, in the frame that the ego has then."""
@@ -22,6 +24,15 @@ def coasted(actors: Tensor, motion: Motion) -> Tensor:
     cos, sin = turn.cos(), turn.sin()
     rows = [kind, cos * x + sin * y, cos * y - sin * x, heading - turn, cos * vx + sin * vy, cos * vy - sin * vx]
     return torch.cat([torch.stack(rows, dim=-1), actors[..., 6:]], dim=-1)
+
+
+def going_on(first: Tensor, ego: Tensor, dt_s: float) -> Tensor:
+    """Actors (b, n, 9) after each of t steps (b, t, n, 9), by the ego's speed in m/s and yaw rate in rad/s at their
+    beginnings (b, t, 2)."""
+    guesses = [first]
+    for speed, yaw_rate in zip(ego[..., 0].unbind(1), ego[..., 1].unbind(1), strict=True):
+        guesses.append(coasted(guesses[-1], Motion.of(speed, yaw_rate, dt_s)))
+    return torch.stack(guesses[1:], dim=1)
 
 
 class GuessTokens(ActorTokens):

@@ -3,30 +3,34 @@
 A belief is one vector of the whole scene and tells places badly. Every cell of a picture says instead of what it shows
 the nearest of: how far away it is, in which direction, how it moves and what it is (in the manner of Redmon et al.
 2016, "You Only Look Once"). Cells are many, and the same weights serve them all, so that little data teaches a lot.
+Earlier pictures are carried to the newest one by the ego's motion first: what differs then has moved by itself.
 
 Letters: b batch, k frames, n actors, h and w cells of a camera, m cells of all cameras.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.carrying import Carrier, Motion
 from simworld.model.clearance import wrapped
-from simworld.model.guesses import coasted
+from simworld.model.guesses import USUAL, coasted
+from simworld.model.sampling import sampled
 from simworld.nets.detector import CELL, Detector
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
-NUM_VALUES = 6  # logarithm of the distance, bearing, velocity away and to the left, cosine and sine of the heading
+NUM_VALUES = 6  # logarithm of the distance, bearing, velocity along the ray and across, cosine and sine of the heading
 COUNTS = (3.0, 1.0, 4.0, 4.0, 1.0, 1.0)  # how much the error of each costs
 ROUND = (0.05, 0.05, 0.7, 0.7, 0.7, 0.7)  # below which it is squared: what is uncertain is told as its mean
-LOG_MID, BEARING_RAD, SPEED_MPS, NEAR_M = 2.5, 0.2, 10.0, 15.0  # scales; at NEAR_M an actor counts half
+LOG_MID, BEARING_RAD, NEAR_M = 2.5, 0.2, 15.0  # scales; at NEAR_M an actor counts half
+# Velocities are told by what shows, m/s for every m of distance and of FROM_M beside it; they count in these units.
+ALONG_MPS, ACROSS_MPS, FROM_M = 10.0, 5.0, 5.0
 FARTHEST_M = 50.0
 # A match in the look before: how much of the told velocity leads to it, how many m another class is worth, how far off
 # it may be, and at which distance its place tells as much of the velocity as the cells do.
@@ -70,7 +74,7 @@ class Lookout(nn.Module):
         self.net = Detector(len(config.ago), geometry=4, known=2, outputs=outputs, width=config.width)
         self.register_buffer("counts", torch.tensor(COUNTS), persistent=False)
         self.register_buffer("round", torch.tensor(ROUND), persistent=False)
-        self.register_buffer("usual", torch.tensor([10.0, 0.3]), persistent=False)
+        self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
         bodies = [BODIES[kind] for kind in ACTOR_CLASSES]
         self.register_buffer(
             "bodies", torch.tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies]), persistent=False
@@ -82,33 +86,35 @@ class Lookout(nn.Module):
             rays = torch.stack([right, up, right.abs(), torch.full_like(up, 16 * half / h)], dim=-1)
             self.register_buffer(f"rays_{camera}", rays, persistent=False)
 
-    def loss(self, frames: dict[str, Tensor], actors: Tensor, ego: Tensor, known: Tensor) -> Tensor:
-        """How wrong the cells are, in frames of `config.ago`, of actors (b, n, 9), whose velocities they tell beside
-        the ego's; its speed and yaw rate (b, 2) as they are, and as they are known."""
-        return torch.stack([self._loss(c, f, actors, ego[:, 0], known) for c, f in frames.items()]).mean()
+    def loss(self, frames: dict[str, Tensor], actors: Tensor, ego: Tensor) -> Tensor:
+        """How wrong the cells are, in frames of `config.ago`, of actors (b, n, 9); the ego's speed in m/s and yaw rate
+        in rad/s (b, 2) as they are known."""
+        return torch.stack([self._loss(c, f, actors, ego) for c, f in frames.items()]).mean()
 
-    def _loss(self, camera: str, frames: Tensor, actors: Tensor, speed_mps: Tensor, known: Tensor) -> Tensor:
+    def _loss(self, camera: str, frames: Tensor, actors: Tensor, ego: Tensor) -> Tensor:
         rows, there = self.shown(camera, actors)
         mount, bearing = self.mounts[camera], self._bearing(camera)
         x, y, heading = rows[..., 1] - mount.x_m, rows[..., 2] - mount.y_m, rows[..., 3] - mount.heading_rad
         distance = torch.hypot(x, y).clamp(min=0.5)
         there = there & (distance < FARTHEST_M)
-        vx, vy = rows[..., 4] - speed_mps[:, None, None], rows[..., 5]
-        cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
+        ray = torch.atan2(y, x)
+        along, across = turned(rows[..., 4], rows[..., 5], -ray)
         values = torch.stack(
             [
                 distance.log() - LOG_MID,
-                wrapped(torch.atan2(y, x) - mount.heading_rad - bearing) / BEARING_RAD,
-                (vx * cos + vy * sin) / SPEED_MPS,
-                (vy * cos - vx * sin) / SPEED_MPS,
+                wrapped(ray - mount.heading_rad - bearing) / BEARING_RAD,
+                along / ALONG_MPS,
+                across / ACROSS_MPS,
                 heading.cos(),
                 heading.sin(),
             ],
             dim=-1,
         )
-        logit, told, kinds = self._told(camera, frames, known)
+        logit, told, kinds = self._told(camera, frames, ego)
         anybody = F.binary_cross_entropy_with_logits(logit, there.float())
-        off = (told - values).abs()
+        shown = torch.ones_like(told)
+        shown[..., 2:4] = ((distance + FROM_M) / NEAR_M)[..., None]
+        off = (told * shown - values).abs()
         each = self.counts * torch.where(off < self.round, off.square() / (2 * self.round), off - self.round / 2)
         wrong = F.cross_entropy(kinds.movedim(-1, 1), rows[..., 0].long(), reduction="none")
         counts = there / (1 + distance / NEAR_M)
@@ -172,27 +178,24 @@ class Lookout(nn.Module):
             weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-12))[..., None]
             x, y, vx, vy, cos, sin = (weight * values).sum(1).unbind(-1)
             kind = (weight * kinds).sum(1).argmax(-1)
-            row = torch.stack([kind.float(), x, y, torch.atan2(sin, cos), vx + ego[:, 0], vy], dim=-1)
+            row = torch.stack([kind.float(), x, y, torch.atan2(sin, cos), vx, vy], dim=-1)
             found.append(torch.where(surest > SURE, torch.cat([row, self.bodies[kind]], dim=-1), torch.nan))
             left = left.masked_fill(same, 0.0)
         return torch.stack(found, dim=1)
 
     def _cells(self, camera: str, frames: Tensor, ego: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """How surely the cells show somebody (b, m), where he is, how he moves beside the ego's own motion and the
-        cosine and sine of his heading, all in the ego's frame (b, m, 6), and the probabilities of classes (b, m, 9)."""
+        """How surely the cells show somebody (b, m), where he is, how he moves and the cosine and sine of his heading,
+        all in the ego's frame (b, m, 6), and the probabilities of classes (b, m, 9)."""
         logit, told, kinds = self._told(camera, frames, ego)
         mount = self.mounts[camera]
-        cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
         distance = (told[..., 0] + LOG_MID).exp().clamp(max=2 * FARTHEST_M)
         ray = self._bearing(camera) + told[..., 1] * BEARING_RAD + mount.heading_rad
-        away, left = told[..., 2] * SPEED_MPS, told[..., 3] * SPEED_MPS
+        shown = (distance + FROM_M) / NEAR_M
         values = [
             mount.x_m + distance * ray.cos(),
             mount.y_m + distance * ray.sin(),
-            cos * away - sin * left,
-            sin * away + cos * left,
-            cos * told[..., 4] - sin * told[..., 5],
-            sin * told[..., 4] + cos * told[..., 5],
+            *turned(told[..., 2] * shown * ALONG_MPS, told[..., 3] * shown * ACROSS_MPS, ray),
+            *turned(told[..., 4], told[..., 5], torch.full_like(ray, mount.heading_rad)),
         ]
         return (
             logit.sigmoid().flatten(1),
@@ -201,10 +204,30 @@ class Lookout(nn.Module):
         )
 
     def _told(self, camera: str, frames: Tensor, ego: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        told = self.net(frames, self.get_buffer(f"rays_{camera}"), ego / self.usual)
+        told = self.net(self._carried(camera, frames, ego), self.get_buffer(f"rays_{camera}"), ego / self.usual)
         logit, values, kinds = told.split([1, NUM_VALUES, len(ACTOR_CLASSES)], dim=-1)
         return logit[..., 0], values, kinds
+
+    @torch.no_grad()
+    def _carried(self, camera: str, frames: Tensor, ego: Tensor) -> Tensor:
+        """Frames (b, k, h, w, 3) of `config.ago` as float32, the earlier ones as they would show what stands on the
+        ground from where the ego is now."""
+        carrier = self.carriers[camera]
+        assert isinstance(carrier, Carrier)
+        speed, yaw_rate = ego.unbind(1)
+        ways = [carrier.ground(Motion.of(speed, yaw_rate, ago * self.dt_s)) for ago in self.config.ago[:-1]]
+        pictures = rearrange(frames[:, :-1].float(), "b k h w c -> (b k) c h w")
+        places = rearrange(ways, "k b h w two -> (b k) h w two")
+        return torch.cat(
+            [rearrange(sampled(pictures, places), "(b k) c h w -> b k h w c", b=len(frames)), frames[:, -1:]], dim=1
+        )
 
     def _bearing(self, camera: str) -> Tensor:
         """Direction (h, w) of the cells against the camera's heading, to the left."""
         return -self.get_buffer(f"rays_{camera}")[..., 0].atan()
+
+
+def turned(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors (...) turned to the left by an angle (...) in rad."""
+    cos, sin = angle.cos(), angle.sin()
+    return cos * x - sin * y, sin * x + cos * y

@@ -14,11 +14,11 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.model.actors import present
+from simworld.model.sampling import sampled
 from simworld.scenario import ACTOR_CLASSES
 
 SIDES, TEXELS = 8, 16  # a picture of so many texels on a side for each side of each class
@@ -78,11 +78,11 @@ class Sprites(nn.Module):
         inside = ((pixel - box[..., :2]) / (box[..., 2:] - box[..., :2]).clamp(min=1e-3)).clamp(0, 1)
         known = torch.isfinite(seen[..., :1])
         there = torch.where(known, seen[..., :2] + inside * (seen[..., 2:] - seen[..., :2]), 0.0)
-        taken = _sampled(look.first, there.unflatten(1, (h, w)))
+        taken = sampled(look.first, there.unflatten(1, (h, w)))
         half = 0.5 / TEXELS
         on_atlas = (tile + inside.clamp(half, 1 - half)) / torch.tensor([SIDES, len(ACTOR_CLASSES)], device=at.device)
         on_atlas = rearrange(on_atlas * 2 - 1, "b (h w) two -> 1 (b h) w two", h=h)  # all of the batch from one atlas
-        atlas = _sampled(GAIN * self.atlas.float()[None], on_atlas)
+        atlas = sampled(GAIN * self.atlas.float()[None], on_atlas)
         usual, detail, solid = rearrange(atlas, "1 c (b h) w -> b c h w", h=h).split([3, 3, 1], dim=1)
         known, sharp = (rearrange(x, "b (h w) 1 -> b 1 h w", h=h) for x in (known, sharp))
         colour = torch.where(known, taken + (1 - sharp.nan_to_num(1.0)) * detail, usual)
@@ -109,8 +109,3 @@ def known_again(now: Tensor, back: tuple[Tensor, Tensor], before: Tensor) -> Ten
     off = torch.where(other | ~present(before)[:, None] | ~present(now)[..., None], torch.inf, off)
     least, which = off.min(dim=-1)
     return torch.where(least < SAME_M, which, -1)
-
-
-def _sampled(picture: Tensor, at: Tensor) -> Tensor:
-    """picture (b, c, ...) at places (b, h, w, 2) from -1 to 1, as (b, c, h, w)."""
-    return F.grid_sample(picture, at, mode="bilinear", padding_mode="border", align_corners=False)

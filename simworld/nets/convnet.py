@@ -73,13 +73,14 @@ class ConvNet(nn.Module):
 
 
 def patches_of(frames_bkhwc: Tensor, p: int, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-    """uint8 (b, k, h, w, 3) in squares of p pixels: of the newest frame (b, h/p, w/p, 3 p p), and of the changes from
-    frame to frame (b, h/p, w/p, (k - 1) 3 p p), None of a single one; in the precision that `weight` meets."""
+    """uint8 or float32 (b, k, h, w, 3) in squares of p pixels: of the newest frame (b, h/p, w/p, 3 p p), and of the
+    changes from frame to frame (b, h/p, w/p, (k - 1) 3 p p), None of a single one; in the precision that `weight`
+    meets."""
     h, w = frames_bkhwc.shape[2:4]
     if h % p or w % p:
         frames_bkhwc = F.pad(frames_bkhwc, (0, 0, 0, -w % p, 0, -h % p))
-    # bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
-    grey = frames_bkhwc.bfloat16()
+    # For uint8 bfloat16 is exact here: whole numbers up to 256, then divisions by powers of two.
+    grey = frames_bkhwc if frames_bkhwc.is_floating_point() else frames_bkhwc.bfloat16()
     newest = rearrange((grey[:, -1] - 128) / 128, "b (h p) (w q) c -> b h w (p q c)", p=p, q=p)
     device = frames_bkhwc.device.type
     low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -51,8 +51,8 @@ class Detector(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
 
     def forward(self, frames: Tensor, geometry: Tensor, known: Tensor) -> Tensor:
-        """uint8 (b, k, h, w, 3), oldest first, numbers (h / 4, w / 4, g) that tell cells and cameras apart and what is
-        known of the whole picture (b, n), to float32 (b, h / 4, w / 4, outputs)."""
+        """uint8 or float32 (b, k, h, w, 3), oldest first, numbers (h / 4, w / 4, g) that tell cells and cameras apart
+        and what is known of the whole picture (b, n), to float32 (b, h / 4, w / 4, outputs)."""
         newest, steps = patches_of(frames, PATCH, self.newest.weight)
         assert steps is not None
         x = self.cells(rearrange(F.relu(self.newest(newest) + self.changes(GAIN * steps)), "b h w c -> b c h w"))

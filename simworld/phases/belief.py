@@ -14,9 +14,8 @@ from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
-from simworld.model.actors import present
-from simworld.model.carrying import SPEED, YAW_RATE, Motion
-from simworld.model.guesses import coasted
+from simworld.model.carrying import SPEED, YAW_RATE
+from simworld.model.guesses import going_on
 from simworld.model.noise import NoiseStream
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
@@ -55,8 +54,8 @@ class BeliefPhase:
         future = Futures.of(self.cache, rows, self.config.window)
         actions = encode_actions(future.actions(self.cache).to(device), self.cache.spec.action)
         actors = future.actors(self.cache).to(device)
-        told = model.some_actors(actors, noise)
-        guesses = None if model.lookout is None else self._guesses(rows, future, told)
+        told, knows = model.some_actors(actors, len(rows), noise)
+        guesses = None if model.lookout is None else self._guesses(rows, future, knows)
         beliefs = model.belief.follow(seen[: len(rows), None], actions, told, guesses=guesses)
         targets = future.targets(self.cache).map(lambda x: x.to(device))
         losses = model.heads.loss(beliefs, targets, model.told_by(beliefs, guesses))
@@ -73,25 +72,17 @@ class BeliefPhase:
         return {"loss": total} | losses
 
     @torch.no_grad()
-    def _guesses(self, rows: NDArray[np.int64], future: Futures, told: Tensor | None) -> Tensor:
+    def _guesses(self, rows: NDArray[np.int64], future: Futures, told: Tensor) -> Tensor:
         """Who is guessed to be there (b, t, g, 9) after each step by who was spotted before the first, as the ego was
-        recorded to move; nobody in films that are told."""
+        recorded to move; nobody in films that are `told` (b,)."""
         lookout, device = self.model.lookout, self.run.device
         assert lookout is not None
         at = frames_ago(self.cache, rows, lookout.looks_at)
         frames = {c: torch.from_numpy(f[at]).to(device) for c, f in self.cache.frames.items()}
-        names = self.cache.spec.state_names
-        which = [names.index(name) for name in (SPEED, YAW_RATE)]
-        states = torch.from_numpy(self.cache.state[future.frames][..., which]).to(device).nan_to_num()
-        speed, yaw_rate = states.unbind(-1)
-        guesses = [lookout.spot(frames, states[:, 0])]
-        for t in range(speed.shape[1] - 1):
-            motion = Motion.of(speed[:, t], yaw_rate[:, t], self.cache.spec.dt_s)
-            guesses.append(coasted(guesses[-1], motion))
-        every = torch.stack(guesses[1:], dim=1)
-        if told is None:
-            return every
-        return torch.where(present(told).flatten(1).any(1)[:, None, None, None], torch.nan, every)
+        states = torch.from_numpy(self.cache.state[future.frames]).to(device)
+        ego = states[..., [self.cache.spec.state_names.index(name) for name in (SPEED, YAW_RATE)]].nan_to_num()
+        every = going_on(lookout.spot(frames, ego[:, 0]), ego[:, :-1], self.cache.spec.dt_s)
+        return torch.where(told[:, None, None, None], torch.nan, every)
 
     def _frames(self, rows: NDArray[np.int64], noise: NoiseStream) -> dict[str, Tensor]:
         """What is seen at the rows (two for each of the noise), each in another light."""

@@ -43,4 +43,4 @@ class LookoutPhase:
         frames = {c: relit(torch.from_numpy(f[at]).to(device), noise) for c, f in self.cache.frames.items()}
         actors, ego = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
         ego = ego[:, self.model.canvas.motion_at].nan_to_num()
-        return {"loss": lookout.loss(frames, actors, ego, ego + noise.normal(2) * ego.new_tensor(OFF))}
+        return {"loss": lookout.loss(frames, actors, ego + noise.normal(2) * ego.new_tensor(OFF))}

@@ -13,13 +13,22 @@ from torch import Tensor
 from simworld.model.carrying import Motion
 from simworld.model.clearance import wrapped
 from simworld.model.guesses import coasted
-from simworld.model.lookout import BEARING_RAD, LOG_MID, SPEED_MPS, Lookout, LookoutConfig
+from simworld.model.lookout import (
+    ACROSS_MPS,
+    ALONG_MPS,
+    BEARING_RAD,
+    FROM_M,
+    LOG_MID,
+    NEAR_M,
+    Lookout,
+    LookoutConfig,
+    turned,
+)
 from simworld.nets.detector import CELL
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
 CAMERAS = {"front": (64, 64), "left": (32, 64), "rear": (32, 64)}
 EGO = torch.tensor([[12.0, 0.1]])
-KNOWN = EGO + 0.5
 
 
 def actor(kind: str, x: float, y: float, heading: float, vx: float, vy: float = 0.0) -> list[float]:
@@ -60,16 +69,15 @@ def truth(look: Lookout, camera: str, actors: Tensor, sure: float = 8.0) -> tupl
     rows, there = look.shown(camera, actors)
     mount = look.mounts[camera]
     x, y = rows[..., 1] - mount.x_m, rows[..., 2] - mount.y_m
-    ray = mount.heading_rad + look._bearing(camera)
-    there = there & (torch.hypot(x, y) < 50)
+    distance, ray = torch.hypot(x, y).clamp(min=0.5), torch.atan2(y, x)
+    there = there & (distance < 50)
     turn = rows[..., 3] - mount.heading_rad
-    vx, vy = rows[..., 4] - EGO[0, 0], rows[..., 5]
-    cos, sin = math.cos(mount.heading_rad), math.sin(mount.heading_rad)
+    along, across = (v / (distance + FROM_M) * NEAR_M for v in turned(rows[..., 4], rows[..., 5], -ray))
     values = [
-        torch.hypot(x, y).clamp(min=0.5).log() - LOG_MID,
-        wrapped(torch.atan2(y, x) - ray) / BEARING_RAD,
-        (vx * cos + vy * sin) / SPEED_MPS,
-        (vy * cos - vx * sin) / SPEED_MPS,
+        distance.log() - LOG_MID,
+        wrapped(ray - mount.heading_rad - look._bearing(camera)) / BEARING_RAD,
+        along / ALONG_MPS,
+        across / ACROSS_MPS,
         turn.cos(),
         turn.sin(),
     ]
@@ -101,6 +109,23 @@ def test_who_is_seen_is_told_once_where_he_is(monkeypatch: pytest.MonkeyPatch) -
         nearest = told[(told[:, 1:3] - row[1:3]).norm(dim=1).argmin()]
         torch.testing.assert_close(nearest[[0, 1, 2, 4, 5, 6, 7, 8]], row[[0, 1, 2, 4, 5, 6, 7, 8]], rtol=0, atol=1e-3)
         assert abs(float(wrapped(nearest[3] - row[3]))) < 1e-3
+
+
+def test_what_stands_on_the_ground_looks_the_same_in_all_carried_pictures() -> None:
+    look = lookout()
+    carrier = look.carriers["front"]
+    ground = carrier.points[:2, : 64 * 64].unflatten(1, (64, 64))  # of the ego as it is now
+    shown = []
+    for ago in look.config.ago:
+        motion = Motion.of(-EGO[:, 0], -EGO[:, 1], ago * look.dt_s)  # back to where it was
+        x, y = (p[0] for p in motion.before(ground[:1], ground[1:]))
+        shown.append(torch.stack([torch.sin(0.3 * x), torch.cos(0.25 * y), torch.sin(0.2 * (x + y))], dim=-1))
+    frames = (127.5 * torch.stack(shown)[None] + 127.5).round().to(torch.uint8)
+    carried = look._carried("front", frames, EGO)
+    assert carried.shape == frames.shape and torch.equal(carried[:, -1], frames[:, -1].float())
+    near = (slice(None), slice(None), slice(34, 64), slice(16, 48))
+    still, moving = (x[near] - frames[:, -1:].float()[near] for x in (carried, frames.float()))
+    assert still.abs().mean() < 0.1 * moving.abs().mean()
 
 
 def test_a_velocity_is_told_by_where_he_was_the_look_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,14 +161,14 @@ def test_no_more_are_told_than_there_is_room_for_and_nobody_where_none_is_sure(m
 
 def test_what_is_told_rightly_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     look = lookout()
-    untrained = float(look.loss(film(), SCENE, EGO, KNOWN).detach())
+    untrained = float(look.loss(film(), SCENE, EGO).detach())
     monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE.expand(len(ego), -1, -1)))
-    assert float(look.loss(film(), SCENE, EGO, KNOWN)) < 0.01 < untrained
+    assert float(look.loss(film(), SCENE, EGO)) < 0.01 < untrained
 
 
 def test_it_learns_from_pictures_and_nobody_costs_nothing_but_that() -> None:
     look = lookout()
-    loss = look.loss(film(), torch.full_like(SCENE, torch.nan), EGO, KNOWN)
+    loss = look.loss(film(), torch.full_like(SCENE, torch.nan), EGO)
     loss.backward()
     assert bool(loss.isfinite()) and look.net.changes.weight.grad is not None
     assert all(bool(p.grad.isfinite().all()) for p in look.parameters() if p.grad is not None)
