@@ -248,13 +248,16 @@ def _judge(
 def _obeyed(
     model: WorldModel[Any], films: Films, probe: Probe, actions: NDArray[np.float32]
 ) -> dict[str, dict[str, float | None]]:
-    """How well actions (b, t, a) are read off the frames that they lead to, early in the films and after the last."""
+    """How well actions (b, t, a) are read off the frames that they lead to, early in the films and after the last, and
+    off real frames."""
     r2: dict[str, Numbers] = {}
     for name, (frame, state) in zip(("early", "late"), sorted(films.states.items()), strict=True):
         film = np.concatenate([films.film[:, frame : frame + 1], goes_on(model, state, actions)], axis=1)
         r2[name] = actions_read(probe, film, actions)
+    real = {} if probe.fit is None else probe.fit.held_out_r2
     return {
-        name: {k: by[name] for k, by in r2.items()} | {"ratio": _ratio(r2["late"][name], r2["early"][name])}
+        name: {k: by[name] for k, by in r2.items()}
+        | {"real": real.get(name), "ratio": _ratio(r2["late"][name], r2["early"][name])}
         for name in probe.names
     }
 
