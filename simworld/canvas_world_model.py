@@ -151,7 +151,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return CanvasState(
             last=last,
             before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
-            first=last,
+            first={c: f.clone() for c, f in last.items()},  # its own tensor, or a compiler takes it for the last one
             actors=there,
             seen=seen,
             guesses=guesses,
