@@ -45,12 +45,7 @@ from simworld.start_films import StartFilms
 NUM_STARTS, CONTEXT = 32, 8  # start films put beside the weights
 FEW = 20  # episodes, fewer than which are not worth setting aside
 # the parts of a recipe that not every model reads
-BELIEVING = {"belief", "belief_optim", "belief_share"} | {
-    "trust",
-    "trust_optim",
-    "trust_windows",
-    "aside",
-}
+BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows", "aside"}
 READ_BY = {
     "canvas": BELIEVING | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
