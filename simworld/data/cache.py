@@ -82,7 +82,8 @@ class FrameCache:
 
     @classmethod
     def of(cls, store: EpisodeStore) -> FrameCache:
-        """The cache of a store, built where it is absent or older than the episodes."""
+        """The cache of a store, built where it is absent or older than the episodes; those that an older one holds
+        are copied from there."""
         if len(store) == 0:
             raise ValueError(f"{store.path} holds no episode; record some with `simworld collect`")
         key = _fingerprint(store)
@@ -127,11 +128,13 @@ def _map(path: Path) -> NDArray[Any]:
         raise ValueError(f"{path} can not be read ({error}): delete {path.parent}, it will be built again") from error
 
 
-def _fingerprint(store: EpisodeStore) -> str:
-    """Changes when episodes are added or rewritten; where cameras are mounted changes no array."""
+def _fingerprint(store: EpisodeStore, num: int | None = None) -> str:
+    """Of the first `num` episodes, by default of all: changes when episodes are added or rewritten; where cameras are
+    mounted changes no array."""
+    num = len(store) if num is None else num
     held = {name: value for name, value in store.spec.to_json().items() if name != "mounts"}
-    parts: list[Any] = [VERSION, held, len(store)]
-    for index in range(len(store)):
+    parts: list[Any] = [VERSION, held, num]
+    for index in range(num):
         for path in store.paths(index):
             try:
                 stat = path.stat()
@@ -142,28 +145,56 @@ def _fingerprint(store: EpisodeStore) -> str:
 
 
 def _build(store: EpisodeStore, path: Path) -> None:
-    """Decode every episode into arrays beside `path`, then move them there whole; older caches are deleted."""
+    """Decode every episode that no older cache holds into arrays beside `path`, then move them there whole; older
+    caches are deleted."""
+    older = _older(store, path)
     for leftover in path.parent.iterdir():
-        if leftover.is_dir():
+        if leftover.is_dir() and (older is None or leftover != older.path):
             shutil.rmtree(leftover)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
         arrays = _allocate(store, temporary)
+        known = 0 if older is None else _copy(arrays, older)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(
                 pool.map(
                     lambda i: _fill(arrays, store.episode(i), store.spec, int(arrays["first_row"][i])),
-                    range(len(store)),
+                    range(known, len(store)),
                 )
             )
         for array in arrays.values():
             array.flush()
         os.replace(temporary, path)
+        if older is not None:
+            shutil.rmtree(older.path)
     except OSError as error:
         raise files.explained(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _older(store: EpisodeStore, path: Path) -> FrameCache | None:
+    """A whole cache beside `path` of the same episodes before others were added."""
+    for folder in path.parent.iterdir():
+        try:
+            num = len(np.load(folder / "num_steps.npy"))
+            if 0 < num < len(store) and _fingerprint(store, num) == folder.name:
+                return FrameCache._open(store.spec, folder)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _copy(arrays: dict[str, np.memmap], older: FrameCache) -> int:
+    """The rows of an older cache; returns of how many episodes."""
+    for name, array in arrays.items():
+        if name not in ("first_row", "num_steps"):
+            group, _, member = name.partition(".")
+            held = getattr(older, group)
+            part = held[member] if member else held
+            array[: len(part)] = part
+    return len(older.num_steps)
 
 
 def _allocate(store: EpisodeStore, folder: Path) -> dict[str, np.memmap]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,26 @@ def test_cache_is_kept_and_rebuilt_when_stale(store: EpisodeStore, make_episode:
     (second.path / "reward.npy").write_bytes(b"\x93NUMPY cut")
     with pytest.raises(ValueError, match="reward.npy .* delete .* it will be built again"):
         store.cache()
+
+
+def test_a_grown_store_decodes_its_new_episodes_only(
+    store: EpisodeStore, make_episode: Callable[..., Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.cache()
+    store.append(make_episode(7, 9))
+    grown, decoded = EpisodeStore(store.path), []
+    read = EpisodeStore.episode
+    monkeypatch.setattr(EpisodeStore, "episode", lambda self, i: decoded.append(i) or read(self, i))
+    copied = grown.cache()
+    assert decoded == [4]
+    held = {name: np.array(x) for name, x in copied.frames.items()}, np.array(copied.actors), np.array(copied.first_row)
+    shutil.rmtree(copied.path)
+    afresh = grown.cache()
+    assert decoded == [4, 0, 1, 2, 3, 4]
+    for camera, frames in afresh.frames.items():
+        np.testing.assert_array_equal(held[0][camera], frames)
+    np.testing.assert_array_equal(held[1], afresh.actors)
+    np.testing.assert_array_equal(held[2], afresh.first_row)
 
 
 def test_empty_store_has_no_cache(tmp_path: Path, spec: EpisodeSpec) -> None:
