@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.actors import present
+from simworld.model.angles import turned
 from simworld.model.painting import around, corners_of, on_picture, seen_from
 from simworld.model.sampling import sampled
 from simworld.model.sprites import Stage
@@ -56,8 +57,8 @@ class Motion(NamedTuple):
     def before(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Where points (b, ...) of the ego's new frame lie in the one it had before."""
         forward, left, turn = (m.view(-1, *[1] * (x.dim() - 1)) for m in self[:3])
-        cos, sin = turn.cos(), turn.sin()
-        return cos * x - sin * y + forward, sin * x + cos * y + left
+        x, y = turned(x, y, turn)
+        return x + forward, y + left
 
 
 class Carrier(nn.Module):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from simworld.model.angles import turned
 from simworld.scenario import BODIES
 
 
@@ -16,11 +15,11 @@ def clearance(actors: Tensor) -> Tensor:
     ego = torch.tensor([BODIES["car"].length_m / 2, BODIES["car"].width_m / 2], device=actors.device)
     corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]], device=actors.device)
     place, half = actors[..., 1:3], actors[..., 6:8] / 2
-    cos, sin = actors[..., 3, None].cos(), actors[..., 3, None].sin()
+    heading = actors[..., 3, None]
     x, y = (corners * half[..., None, :]).unbind(-1)
-    theirs = place[..., None, :] + torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    theirs = place[..., None, :] + torch.stack(turned(x, y, heading), dim=-1)
     x, y = (corners * ego - place[..., None, :]).unbind(-1)
-    ours = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+    ours = torch.stack(turned(x, y, -heading), dim=-1)
     both = torch.cat([_outside(theirs, ego), _outside(ours, half[..., None, :])], dim=-1)
     return both.amin(-1)
 
@@ -28,8 +27,3 @@ def clearance(actors: Tensor) -> Tensor:
 def _outside(points: Tensor, half: Tensor) -> Tensor:
     """How far (...) points (..., 2) lie outside a box about the origin of half this size."""
     return (points.abs() - half).clamp(min=0).square().sum(-1).sqrt()
-
-
-def wrapped(angle: Tensor) -> Tensor:
-    """The same angle between -pi and pi."""
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from simworld.model.actors import ActorTokens
+from simworld.model.angles import turned
 from simworld.model.carrying import Motion
 from simworld.model.clearance import clearance
 
@@ -20,9 +21,8 @@ def coasted(actors: Tensor, motion: Motion) -> Tensor:
     """Actors (b, n, 9) a step later, each at its own velocity, in the frame that the ego has then."""
     kind, x, y, heading, vx, vy = actors[..., :6].unbind(-1)
     forward, left, turn = (m[:, None] for m in motion[:3])
-    x, y = x + vx * motion.dt_s - forward, y + vy * motion.dt_s - left
-    cos, sin = turn.cos(), turn.sin()
-    rows = [kind, cos * x + sin * y, cos * y - sin * x, heading - turn, cos * vx + sin * vy, cos * vy - sin * vx]
+    place = turned(x + vx * motion.dt_s - forward, y + vy * motion.dt_s - left, -turn)
+    rows = [kind, *place, heading - turn, *turned(vx, vy, -turn)]
     return torch.cat([torch.stack(rows, dim=-1), actors[..., 6:]], dim=-1)
 
 

@@ -18,8 +18,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
+from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Carrier, Motion
-from simworld.model.clearance import wrapped
 from simworld.model.guesses import USUAL, coasted
 from simworld.model.sampling import sampled
 from simworld.nets.detector import CELL, Detector
@@ -225,9 +225,3 @@ class Lookout(nn.Module):
     def _bearing(self, camera: str) -> Tensor:
         """Direction (h, w) of the cells against the camera's heading, to the left."""
         return -self.get_buffer(f"rays_{camera}")[..., 0].atan()
-
-
-def turned(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors (...) turned to the left by an angle (...) in rad."""
-    cos, sin = angle.cos(), angle.sin()
-    return cos * x - sin * y, sin * x + cos * y

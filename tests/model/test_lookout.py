@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from simworld.envs.driving.spec import mounts_of
 from torch import Tensor
 
+from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Motion
-from simworld.model.clearance import wrapped
 from simworld.model.guesses import coasted
 from simworld.model.lookout import (
     ACROSS_MPS,
@@ -22,7 +22,6 @@ from simworld.model.lookout import (
     NEAR_M,
     Lookout,
     LookoutConfig,
-    turned,
 )
 from simworld.nets.detector import CELL
 from simworld.scenario import ACTOR_CLASSES, BODIES
