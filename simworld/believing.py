@@ -13,7 +13,6 @@ from simworld.model.ahead import Ahead
 from simworld.model.belief import Belief
 from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
-from simworld.model.touch import Touch
 from simworld.world_model import Prediction, WorldModel
 
 StateT = TypeVar("StateT")
@@ -34,7 +33,6 @@ class BelievingWorldModel(WorldModel[StateT]):
 
     belief: Belief
     ahead: Ahead | None  # reads off the belief who is ahead, in models that draw them
-    touch: Touch | None  # what guesses say of events, in models that guess
     lookout: Lookout | None  # spots others in real frames, in models that guess where they go
     actor_drop: float  # the share of training films that are told of no actors
 
@@ -48,8 +46,7 @@ class BelievingWorldModel(WorldModel[StateT]):
     @property
     def outcome_parts(self) -> tuple[str, ...]:
         """The parts that learn what actions cause, not how it looks."""
-        others = [name for name in ("ahead", "touch") if getattr(self, name) is not None]
-        return ("belief", "heads.hidden", "heads.out", "heads.factors", *others)
+        return ("belief", "heads.hidden", "heads.out", "heads.factors", *(["ahead"] if self.ahead is not None else []))
 
     @abstractmethod
     def watch(self, state: StateT, action: Tensor, actors: Tensor | None = None) -> Watched[StateT]:
@@ -64,10 +61,6 @@ class BelievingWorldModel(WorldModel[StateT]):
         """The standardised state (b, s) that the newest of a few frames {camera: uint8 (b, t, h, w, 3)} shows; None
         where nothing reads frames."""
         return None
-
-    def told_by(self, belief: Tensor, guesses: Tensor | None) -> dict[str, Tensor]:
-        """What the heads read off beliefs (..., d), and off guesses (..., g, 9) where the model makes any."""
-        return self.heads.raw(belief)
 
     def some_actors(self, actors: Tensor | None, num: int, noise: NoiseStream) -> tuple[Tensor | None, Tensor]:
         """Recorded actors (b, t, n, 9) as training tells them, and which of `num` films are told: a share of them."""

@@ -113,7 +113,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             noted=self.canvas.painter.num_noted,
             state_names=spec.state_names,
         )
-        self.touch = Touch(spec.outcomes, self.heads.sizes) if self.looks_out else None
+        self.touch = Touch(spec.outcomes, self.heads.sizes, len(spec.state_names)) if self.looks_out else None
 
     @property
     def max_actors(self) -> int:
@@ -169,7 +169,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         guesses = self.coasted(state.guesses, state.state) if actors is None else self.as_guesses(actors)
         untold = guesses if actors is None and self.lookout is not None else None
         belief = self.belief.roll(state.belief, encoded, actors, untold)
-        raw = self.told_by(belief, untold)
+        raw = self.told_by(belief, untold, state)
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
@@ -202,12 +202,15 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         )
         return Watched(state, frames, torch.cat([belief, noted], dim=-1), raw)
 
-    def told_by(self, belief: Tensor, guesses: Tensor | None) -> dict[str, Tensor]:
-        raw = super().told_by(belief, guesses)
+    def told_by(self, belief: Tensor, guesses: Tensor | None, before: CanvasState) -> dict[str, Tensor]:
+        """What is read off a belief (b, d), and off guesses (b, g, 9), a step after the state `before`: what that
+        holds of the ego, as its own would give away what the belief expects."""
+        raw = self.heads.raw(belief)
         if self.touch is None or guesses is None:
             return raw
-        more = self.touch(guesses, self.ego(raw["state"].detach())[..., 0])
-        return raw | {name: raw[name] + x for name, x in more.items()}
+        age_s = before.step * self.spec.dt_s
+        told = self.touch(guesses, before.state, self.ego(before.state), age_s)
+        return self.touch.added(raw, told, self.heads.factors)
 
     def spotted(self, frames: Frames, state: Tensor) -> Tensor:
         """The others (b, g, 9) that are seen in the newest of frames (b, t, h, w, 3), whose state is estimated as the

@@ -94,7 +94,7 @@ class LatentWorldModel(BelievingWorldModel[LatentState]):
             if spec.state_names
             else None
         )
-        self.ahead = self.lookout = self.touch = None
+        self.ahead = self.lookout = None
         self.belief = Belief(
             config.belief,
             cameras=tuple(spec.cameras),

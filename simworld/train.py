@@ -35,6 +35,7 @@ from simworld.phases import (
     LookoutPhase,
     PhaseConfig,
     ReferencePhase,
+    TouchPhase,
     TrustPhase,
     encode_all,
 )
@@ -47,7 +48,9 @@ FEW = 20  # episodes, fewer than which are not worth setting aside
 # the parts of a recipe that not every model reads
 BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows", "aside"}
 READ_BY = {
-    "canvas": BELIEVING | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"},
+    "canvas": BELIEVING
+    | {"canvas", "lookout", "lookout_optim", "lookout_share", "touch", "touch_optim", "touch_windows"}
+    | {"paint", "paint_optim"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -59,7 +62,8 @@ class TrainConfig:
 
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
-    `codec_share` to the codec that model=latent has. What expects the error learns after them, from `trust_windows`
+    `codec_share` to the codec that model=latent has. What guesses of others say of events is learned after the belief,
+    from `touch_windows` windows that it rolls on. What expects the error learns after them, from `trust_windows`
     windows of episodes that the others never saw, and hazards are calibrated there: the share `aside` of a large
     store's. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
@@ -81,6 +85,11 @@ class TrainConfig:
     lookout_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="muon_all", matrix_lr=1.2e-2, cooldown=0.7, weight_decay=0.03)
     )
+    touch: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64, window=30, event_fraction=0.5))
+    touch_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=0.5, weight_decay=0.02)
+    )
+    touch_windows: int = 20000
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
     paint: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=64, window=50, unroll_from=0.2))
@@ -181,8 +190,8 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
 def _train_believing(
     model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache, run: Run
 ) -> dict[str, float]:
-    """Belief, then what draws its frames (for `latent` a codec before and latents of all frames between), then trust;
-    returns processor seconds by phase."""
+    """Lookout, belief, touch, then what draws its frames (for `latent` a codec first and all latents between),
+    then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
@@ -197,6 +206,11 @@ def _train_believing(
         _measure_outcomes(model, cache)
         belief = BeliefPhase(model, cache, config.belief, config.belief_optim, config.seed, run)
         cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
+    if isinstance(model, CanvasWorldModel) and model.touch is not None and config.touch.steps:
+        model.touch.tokens.measure(torch.tensor(cache.actors[::7]))
+        touch = TouchPhase(model, cache, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
+        cpu_s["touch"] = fit(touch, run)
+        touch.finish()
     if isinstance(model, CanvasWorldModel) and config.paint.steps:
         paint = CanvasPhase(model, cache, config.paint, config.paint_optim, config.seed, run)
         cpu_s["paint"] = fit(paint, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
@@ -252,8 +266,7 @@ def _measure_outcomes(model: BelievingWorldModel[Any] | ReferenceWorldModel, cac
         model.heads.state_std.copy_(state.std(0).clamp(min=1e-3))
     if isinstance(model, BelievingWorldModel):
         drawing = [model.dynamics.actors] if isinstance(model, LatentWorldModel) else []
-        touch = None if model.touch is None else model.touch.tokens
-        for told in (*drawing, model.belief.actors, model.belief.guesses, touch):
+        for told in (*drawing, model.belief.actors, model.belief.guesses):
             if told is not None:
                 told.measure(torch.tensor(cache.actors[::7]))
     events = [o.name for o in cache.spec.outcomes if o.kind == "event"]

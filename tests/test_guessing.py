@@ -72,18 +72,20 @@ def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
 
 
 def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    """Stopped in the lookout's phase, the belief's and amid films of the canvas."""
+    """Stopped in the lookout's phase, the belief's, that of touch and amid films of the canvas."""
     store = write_store(tmp_path / "store", SPEC)
-    config = dataclasses.replace(PAINTING, canvas=LOOKING, lookout=PhaseConfig(steps=3, batch=4))
+    short = PhaseConfig(steps=3, batch=4, window=4)
+    config = dataclasses.replace(PAINTING, canvas=LOOKING, lookout=short, touch=short, touch_windows=6)
 
     def made(name: str) -> bytes:
         return (tmp_path / name / "model/model.safetensors").read_bytes()
 
     train(config, data=store, out=tmp_path / "whole", report=lambda line: None)
-    for steps in (2, 2, 3):
+    for steps in (2, 3, 4, 3):
         with pytest.raises(Interrupted):
             train(config, data=store, out=tmp_path / "parts", report=lambda line: None, stop_after=steps)
     train(config, data=store, out=tmp_path / "parts", report=lambda line: None)
     assert made("parts") == made("whole")
     world = load_world_model(tmp_path / "whole")
     assert isinstance(world, CanvasWorldModel) and world.config == LOOKING and world.lookout is not None
+    assert world.touch is not None and float(world.touch.learned) == 1.0

@@ -20,6 +20,7 @@ from simworld.model.factors import Factors, one_of
 from simworld.model.state_error import StateError
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+SMALL = 0.1  # of a scalar's scale: what is smaller counts by its difference even where errors are relative
 
 
 @dataclass(frozen=True)
@@ -215,19 +216,30 @@ class OutcomeHeads(nn.Module):
             raw["terminated"][..., 0], targets.terminated.float(), reduction="none"
         )
         losses = {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
-        known = {
-            s.name: one_of(self._value(s, targets), raw[s.name].detach()) for s in self.specs if s.kind == "category"
-        }
         if self.sizes["state"]:
             losses["state"] = (self.state_loss(raw["state"], targets.state) * recorded).mean()
-        for spec in self.specs:
+        return losses | self.outcome_losses({s.name: raw[s.name] for s in self.specs}, targets)
+
+    def outcome_losses(
+        self, raw: dict[str, Tensor], targets: OutcomeTargets, *, whole: bool = False
+    ) -> dict[str, Tensor]:
+        """The same of the outcomes that are told of only; an event may be told of over fewer steps than the horizon.
+        Where scalars are told `whole`, factors included, errors count by how many times too large they are."""
+        losses = {}
+        specs = [s for s in self.specs if s.name in raw]
+        known = {s.name: one_of(self._value(s, targets), raw[s.name].detach()) for s in specs if s.kind == "category"}
+        for spec in specs:
             if spec.kind == "event":
                 losses[spec.name] = self._hazard_loss(
                     raw[spec.name], targets.steps_to_event[spec.name], targets.steps_left
                 )
             elif spec.kind == "scalar":
-                told = raw[spec.name] * self.factors(spec, known)
-                losses[spec.name] = self._quantile_loss(told, self._value(spec, targets) / spec.scale)
+                told, value = raw[spec.name], self._value(spec, targets) / spec.scale
+                if whole:  # quantiles stay what they are
+                    told, value = (told / SMALL).asinh(), (value / SMALL).asinh()
+                else:
+                    told = told * self.factors(spec, known)
+                losses[spec.name] = self._quantile_loss(told, value)
             else:
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses
@@ -249,7 +261,7 @@ class OutcomeHeads(nn.Module):
 
     def _hazard_loss(self, logits: Tensor, steps_to_event: Tensor, steps_left: Tensor) -> Tensor:
         """Log likelihood of survival up to the event, or up to the end of the record (censoring)."""
-        bins = torch.arange(self.config.horizon, device=logits.device)
+        bins = torch.arange(logits.shape[-1], device=logits.device)
         happens = bins == steps_to_event[..., None]
         at_risk = (bins <= steps_to_event[..., None]) & (bins <= steps_left[..., None])
         each = F.binary_cross_entropy_with_logits(logits, happens.float(), reduction="none")

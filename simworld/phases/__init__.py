@@ -10,6 +10,7 @@ from simworld.phases.dynamics import DynamicsPhase
 from simworld.phases.encode import encode_all
 from simworld.phases.lookout import LookoutPhase
 from simworld.phases.reference import ReferencePhase
+from simworld.phases.touch import TouchPhase
 from simworld.phases.trust import TrustPhase
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LookoutPhase",
     "PhaseConfig",
     "ReferencePhase",
+    "TouchPhase",
     "TrustPhase",
     "encode_all",
     "stream",

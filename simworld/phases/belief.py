@@ -58,7 +58,7 @@ class BeliefPhase:
         guesses = None if model.lookout is None else self._guesses(rows, future, knows)
         beliefs = model.belief.follow(seen[: len(rows), None], actions, told, guesses=guesses)
         targets = future.targets(self.cache).map(lambda x: x.to(device))
-        losses = model.heads.loss(beliefs, targets, model.told_by(beliefs, guesses))
+        losses = model.heads.loss(beliefs, targets)
         weight = model.belief.config.outcome_weight
         total = torch.stack([x if name == "state" else weight * x for name, x in losses.items()]).sum()
         there, state = (torch.from_numpy(x[looked]).to(device) for x in (self.cache.actors, self.cache.state))
