@@ -79,10 +79,12 @@ class Touch(nn.Module):
         of_ego = self.ego(torch.cat([state, age, (-3 * age).exp()], dim=-1))[..., None, :]
         each = F.silu(torch.cat([tokens, nobody], dim=-2) + of_ego)
         told = self.out(F.silu(self.mix(each))).float().split(list(self.sizes.values()), dim=-1)
-        each_told = dict(zip(self.sizes, told, strict=True))
-        risks = {
-            s.name: F.softplus(each_told[s.name]).masked_fill(~there, 0.0) for s in self.specs if s.kind == "event"
-        }
+        return self._joined(dict(zip(self.sizes, told, strict=True)), there)
+
+    def _joined(self, each: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
+        """What candidates (..., g + 1, n) say, those that are `there` (..., g + 1, 1), as one (..., n)."""
+        events = [s.name for s in self.specs if s.kind == "event"]
+        risks = {name: F.softplus(each[name]).masked_fill(~there, 0.0) for name in events}
         out = {}
         for spec in self.specs:
             if spec.given is None:
@@ -90,11 +92,10 @@ class Touch(nn.Module):
                 out[spec.name] = risk + (-torch.expm1(-risk)).log()  # the logit of 1 - exp(-risk)
                 continue
             likely = risks[spec.given].sum(-1, keepdim=True).log().log_softmax(dim=-2)
-            each_says = each_told[spec.name]
             if spec.kind == "category":
-                out[spec.name] = torch.logsumexp(likely + each_says.log_softmax(dim=-1), dim=-2)
+                out[spec.name] = torch.logsumexp(likely + each[spec.name].log_softmax(dim=-1), dim=-2)
             else:
-                out[spec.name] = (likely.exp() * each_says).sum(-2)
+                out[spec.name] = (likely.exp() * each[spec.name]).sum(-2)
         return out
 
     def added(self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors) -> dict[str, Tensor]:
