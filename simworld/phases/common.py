@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
@@ -50,3 +52,9 @@ def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -
     first = sampler.rank * sampler.batch
     place = torch.arange(first, first + sampler.batch, device=device) + 1_000_003 * seed
     return NoiseStream(place, torch.full_like(place, step))
+
+
+def picked(num: int, total: int, seed: int, step: int, run: Run) -> Tensor:
+    """This rank's share of `total` of the numbers below `num`, drawn with repeats: a function of (seed, step)."""
+    picks = np.random.default_rng([seed, step]).integers(0, num, total)
+    return torch.from_numpy(picks[run.rank :: run.world]).to(run.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
 from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig
+from simworld.phases.common import PhaseConfig, picked
 
 CHUNK = 128  # windows that are rolled on at once
 CONTEXT = 8  # real steps before each
@@ -83,8 +82,7 @@ class TouchPhase:
         return self._rolled
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        picks = np.random.default_rng([self.seed, step]).integers(0, self.num_windows, self.config.batch)
-        seen = self.rolled.part(torch.from_numpy(picks[self.run.rank :: self.run.world]).to(self.run.device))
+        seen = self.rolled.part(picked(self.num_windows, self.config.batch, self.seed, step, self.run))
         touch, heads = self.model.touch, self.model.heads
         assert touch is not None
         age_s = self.model.spec.dt_s * torch.arange(1, seen.state.shape[1] + 1, device=self.run.device)
@@ -119,5 +117,5 @@ class TouchPhase:
                 states.append(state)
                 belief = model.belief.roll(belief, action, None, guesses)
                 state = model.estimate(belief).float()
-        targets: Any = future.targets(cache).map(lambda x: x.to(device))
+        targets = future.targets(cache).map(lambda x: x.to(device))
         return Rolled(torch.stack(every, dim=1), torch.stack(states, dim=1), targets)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from simworld.closed_loop import ClosedLoop, Samples
 from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig
+from simworld.phases.common import PhaseConfig, picked
 
 
 class TrustPhase:
@@ -48,8 +47,7 @@ class TrustPhase:
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         seen = self.samples
         total = self.config.batch * self.config.window
-        picks = np.random.default_rng([self.seed, step]).integers(0, len(seen.features), total)
-        pick = torch.from_numpy(picks[self.run.rank :: self.run.world]).to(seen.features.device)
+        pick = picked(len(seen.features), total, self.seed, step, self.run)
         targets = seen.targets.map(lambda x: x[pick])
         return {"loss": self.model.heads.doubt_loss(seen.features[pick], targets, seen.log_error[pick])}
 
