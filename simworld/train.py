@@ -49,8 +49,8 @@ FEW = 20  # episodes, fewer than which are not worth setting aside
 BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows", "aside"}
 READ_BY = {
     "canvas": BELIEVING
-    | {"canvas", "lookout", "lookout_optim", "lookout_share", "touch", "touch_optim", "touch_windows"}
-    | {"paint", "paint_optim"},
+    | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"}
+    | {"touch", "touch_optim", "touch_windows", "touch_aside"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -63,9 +63,11 @@ class TrainConfig:
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
     `codec_share` to the codec that model=latent has. What guesses of others say of events is learned after the belief,
-    from `touch_windows` windows that it rolls on. What expects the error learns after them, from `trust_windows`
-    windows of episodes that the others never saw, and hazards are calibrated there: the share `aside` of a large
-    store's. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
+    from `touch_windows` windows that it rolls on, of the share `touch_aside` of a large store's episodes, which lookout
+    and belief never saw: what they hold of episodes that they know by heart is too good. What expects the error learns
+    last, from `trust_windows` windows of episodes that no other saw, and hazards are calibrated there: the share
+    `aside` of a large store's. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left
+    out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
     affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
     no activations inside a block and computes them again.
@@ -90,6 +92,7 @@ class TrainConfig:
         default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=0.5, weight_decay=0.02)
     )
     touch_windows: int = 20000
+    touch_aside: float = 0.15
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)
     paint: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=64, window=50, unroll_from=0.2))
@@ -193,6 +196,7 @@ def _train_believing(
     """Lookout, belief, touch, then what draws its frames (for `latent` a codec first and all latents between),
     then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
+    seen, unseen = _parted_for_touch(model, config, cache)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
     if isinstance(model, LatentWorldModel) and isinstance(model.codec, ConvCodec) and config.init is None:
@@ -200,15 +204,15 @@ def _train_believing(
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
     if isinstance(model, CanvasWorldModel) and model.lookout is not None and config.lookout.steps:
-        lookout = LookoutPhase(model, cache, config.lookout, config.lookout_optim, config.seed, run)
+        lookout = LookoutPhase(model, seen, config.lookout, config.lookout_optim, config.seed, run)
         cpu_s["lookout"] = fit(lookout, run, budget_s=None if budget_s is None else config.lookout_share * budget_s)
     if config.belief.steps:
-        _measure_outcomes(model, cache)
-        belief = BeliefPhase(model, cache, config.belief, config.belief_optim, config.seed, run)
+        _measure_outcomes(model, seen)
+        belief = BeliefPhase(model, seen, config.belief, config.belief_optim, config.seed, run)
         cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
     if isinstance(model, CanvasWorldModel) and model.touch is not None and config.touch.steps:
-        model.touch.tokens.measure(torch.tensor(cache.actors[::7]))
-        touch = TouchPhase(model, cache, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
+        model.touch.tokens.measure(torch.tensor(unseen.actors[::7]))
+        touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
         cpu_s["touch"] = fit(touch, run)
         touch.finish()
     if isinstance(model, CanvasWorldModel) and config.paint.steps:
@@ -223,6 +227,16 @@ def _train_believing(
         cpu_s["trust"] = fit(trust, run)
         trust.finish()
     return cpu_s
+
+
+def _parted_for_touch(
+    model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache
+) -> tuple[FrameCache, FrameCache]:
+    """What lookout and belief learn from, and what touch does: all episodes where one learns without the other."""
+    touch = model.touch if isinstance(model, CanvasWorldModel) else None
+    if touch is None or not config.touch.steps or not config.belief.steps:
+        return cache, cache
+    return cache.parted(config.touch_aside, FEW)
 
 
 def _encoded(model: LatentWorldModel, cache: FrameCache, run: Run) -> tuple[dict[str, Any], float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,3 +90,23 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     world = load_world_model(tmp_path / "whole")
     assert isinstance(world, CanvasWorldModel) and world.config == LOOKING and world.lookout is not None
     assert world.touch is not None and float(world.touch.learned) == 1.0
+
+
+def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write_store(tmp_path / "store", SPEC)
+    rows: dict[str, int] = {}
+
+    def note(phase: Any, run: Any, *, budget_s: float | None = None) -> float:
+        rows[phase.name] = len(phase.cache.actions)
+        return 0.0
+
+    monkeypatch.setattr("simworld.train.fit", note)
+    monkeypatch.setattr("simworld.train.FEW", 1)
+    short = PhaseConfig(steps=3, batch=4, window=4)
+    config = dataclasses.replace(PAINTING, canvas=LOOKING, lookout=short, touch=short, aside=0.0, touch_aside=0.5)
+    train(config, data=store, out=tmp_path / "both", report=lambda line: None)
+    assert rows["belief"] == rows["lookout"] and rows["belief"] + rows["touch"] == rows["paint"]
+
+    without = dataclasses.replace(config, belief=dataclasses.replace(short, steps=0))
+    train(without, data=store, out=tmp_path / "touch", report=lambda line: None)
+    assert rows["touch"] == rows["paint"], "where the belief does not learn, every episode is new to it"
