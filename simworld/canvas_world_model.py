@@ -139,7 +139,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         self.check_start(frames, actions)
         k = actions.shape[1]
         told = self.check_actors(actors, (len(actions), k))
-        last = {c: f[:, k].contiguous() for c, f in frames.items()}
+        last, before = ({c: _cut(f, at) for c, f in frames.items()} for at in (k, max(0, k - 1)))
         belief = self.belief.begin(frames, encode_actions(actions, self.spec.action), told)
         estimate = self.estimate(belief)
         guesses = self.spotted(frames, estimate) if told is None else self.as_guesses(told[:, -1])
@@ -150,7 +150,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         there, seen = self.canvas.begun(here, len(actions), actions.device)
         return CanvasState(
             last=last,
-            before={c: f[:, max(0, k - 1)].contiguous() for c, f in frames.items()},
+            before=before,
             first={c: f.clone() for c, f in last.items()},  # its own tensor, or a compiler takes it for the last one
             actors=there,
             seen=seen,
@@ -306,6 +306,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             c: F.pixel_unshuffle(F.avg_pool2d(x.flatten(0, 1), 2), half).unflatten(0, x.shape[:2])
             for c, x in films.items()
         }
+
+
+def _cut(film: Tensor, at: int) -> Tensor:
+    """One picture of each film (b, t, ...), laid out as those that follow are, or a compiler tells them apart."""
+    return film[:, at].clone(memory_format=torch.contiguous_format)
 
 
 def _off(picture: Tensor, clean: Tensor) -> Tensor:

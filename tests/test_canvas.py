@@ -208,3 +208,13 @@ def test_films_go_on_from_what_was_painted_and_end_with_their_episodes(tiny_stor
             for i in same.nonzero()[0]:
                 assert torch.equal(now.before["front"][i], before["last/front"][i])
     assert went_on > 80
+
+
+def test_a_start_is_laid_out_as_every_later_state() -> None:
+    """Else a compiler takes the first steps of a single stream for other kinds of steps, and compiles them all."""
+    world = lively_canvas()
+    state = world.start(*film_batch(1, 4), seed=SEEDS[:1])
+    later = world.step(state, actions_of(1, 1)[:, 0])[0]
+    for name in ("last", "before", "first"):
+        for camera, picture in getattr(state, name).items():
+            assert picture.stride() == getattr(later, name)[camera].stride()

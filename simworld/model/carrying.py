@@ -178,10 +178,14 @@ class Carrier(nn.Module):
 
     @staticmethod
     def _stage(boxes: Tensor, depth: Tensor, rows: Tensor, columns: Tensor) -> Stage:
-        order, n = depth.argsort(dim=1), depth.shape[1]  # the nearest first
-        worth = n - order.argsort(dim=1)  # n for the nearest, 1 for the farthest
-        most = ((rows * worth[..., None])[..., None] * columns[..., None, :]).amax(dim=1)  # argmax is far slower
-        nearest = order.gather(1, (n - most).long().clamp(max=n - 1).flatten(1)).view(most.shape)
+        n = depth.shape[1]
+        number = torch.arange(n, device=depth.device)
+        nearer = (depth[:, None] < depth[..., None]) | (
+            (depth[:, None] == depth[..., None]) & (number < number[:, None])
+        )
+        code = (n - nearer.sum(-1)) * n + number  # the nearer the larger; sorting a few numbers is far slower
+        most = ((rows * code[..., None])[..., None] * columns[..., None, :]).amax(dim=1)  # as is argmax
+        nearest = most.long() % n
         return Stage(boxes, depth, nearest, most > 0)
 
     def _boxes(self, actors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -159,12 +159,15 @@ class OutcomeHeads(nn.Module):
         calibrated = self._calibration()
         kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "scalar", "category")}
         categories = {s.name: raw[s.name].softmax(dim=-1) for s in kinds["category"]}
+        told = [raw[s.name] for s in kinds["scalar"]]
+        quantiles = torch.stack(told).sort(dim=-1).values if told else ()
         return OutcomePrediction(
             reward=raw["reward"][..., 0] * self.reward_std + self.reward_mean,
             p_terminated=calibrated(raw["terminated"], -1)[..., 0],
             hazard={s.name: calibrated(raw[s.name], i) for i, s in enumerate(kinds["event"])},
             scalars={
-                s.name: raw[s.name].sort(dim=-1).values * s.scale * self.factors(s, categories) for s in kinds["scalar"]
+                s.name: x * s.scale * self.factors(s, categories)
+                for s, x in zip(kinds["scalar"], quantiles, strict=True)
             },
             categories=categories,
             trust=1 - torch.searchsorted(self.usual_error, self.expected_error(features)) / len(self.usual_error),

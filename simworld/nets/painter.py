@@ -5,8 +5,9 @@ Letters: b batch, k carried pictures, h and w pixels, p pixels on a side of a ce
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,8 +67,10 @@ class Block(nn.Module):
         self.second = MatrixConv(width)
         nn.init.zeros_(self.second.weight)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.condition(condition)[..., None, None].to(x.dtype).chunk(2, dim=1)
+    def forward(self, x: Tensor, condition: Tensor, told: Tensor | None = None) -> Tensor:
+        """`told` (b, 2 w) spares reading the condition (b, c)."""
+        told = self.condition(condition) if told is None else told
+        scale, shift = told[..., None, None].to(x.dtype).chunk(2, dim=1)
         return x + self.second(F.silu(self.first(F.silu(torch.addcmul(shift, self.norm(x), 1 + scale)))))
 
 
@@ -122,14 +125,14 @@ class Painter(nn.Module):
         x = self.embed(cells.contiguous(memory_format=torch.channels_last))
         condition = F.silu(condition).to(x.dtype)
         x, passed, level = x + self._place(camera, 0, x), {}, 0
-        for block, at in zip(self.blocks, self.levels, strict=True):
+        for block, at, told in zip(self.blocks, self.levels, self._told(condition), strict=True):
             if at > level:
                 passed[level] = x
                 x = self.down[level](x)
                 x = x + self._place(camera, at, x)
             elif at < level:
                 x = passed[at] + F.pixel_shuffle(self.up[at](x), 2)
-            x, level = block(x, condition), at
+            x, level = block(x, condition, told), at
             if at == len(self.down):
                 coarsest = x
         out = F.pixel_shuffle(self.head(F.silu(x)).float(), p)
@@ -138,6 +141,15 @@ class Painter(nn.Module):
         amount = amount.sigmoid()
         summary = torch.cat([coarsest.mean((2, 3)), coarsest.amax((2, 3))], dim=1).float()
         return Painted(kept + amount * (fresh - kept), fresh, summary)
+
+    def _told(self, condition: Tensor) -> Sequence[Tensor | None]:
+        """What a condition (b, c) tells each block, of all in one product where they are compiled together; elsewhere
+        each block reads it by itself, as it may be the only one whose weights are at hand."""
+        if not torch.compiler.is_compiling():
+            return [None] * len(self.blocks)
+        readers: list[Any] = [block.condition for block in self.blocks]
+        weight, bias = torch.cat([r.weight for r in readers]), torch.cat([r.bias for r in readers])
+        return F.linear(condition, weight, bias).split([r.out_features for r in readers], dim=-1)
 
     def _place(self, camera: str, level: int, like: Tensor) -> Tensor:
         places = self.places[camera]
