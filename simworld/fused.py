@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -21,7 +22,7 @@ ON_CPU = {"freezing": True, "cpp_wrapper": True}  # weights lie as the kernels w
 
 
 def fuse(model: M) -> M:
-    """The model itself, its `step` compiled by torch.compile: its weights are final from here on.
+    """The model itself, its `step` compiled by torch.compile: weights and settings are final from here on.
 
     The first step of each number of streams compiles for about a minute, which torch keeps on disk for later processes.
     Steps that are told of actors stay as they were. A frame differs from what the uncompiled step draws by a few grey
@@ -31,25 +32,40 @@ def fuse(model: M) -> M:
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not can_fuse():
         raise ValueError("compiling needs a C++ compiler: install g++ or clang++, or leave compile out")
+    from torch._inductor import config as inductor  # here, because its import takes a second
+
     plain = model.step
     options: dict[str, Any] = {"guard_filter_fn": _may_change} | (ON_CPU if on_cpu else {})
-    compiled = torch.compile(plain, dynamic=False, options=options)
+    alone = _with_its_own_code(lambda state, action: plain(state, action))
+    compiled = torch.compile(alone, dynamic=False, options=options)
+    known: set[int] = set()
 
     @functools.wraps(plain)
     def step(state: Any, action: Tensor, actors: Tensor | None = None) -> tuple[Any, Prediction]:
         if actors is not None:
             return plain(state, action, actors)
-        with torch.no_grad():  # or inductor would not take the weights for final
-            return compiled(state, action)
+        with torch.no_grad():
+            if len(action) in known:
+                return compiled(state, action)
+            known.add(len(action))
+            with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
+                return compiled(state, action)
 
     model.step = step  # type: ignore[method-assign]
     return model
 
 
+def _with_its_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; what is compiled is kept with a function's code, which those of two models would share."""
+    assert isinstance(function, types.FunctionType)
+    code = function.__code__.replace()
+    return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+
+
 def _may_change(guards: Sequence[Any]) -> list[bool]:
-    """Which of a compiled step's conditions are asked at every step: those on modules and on code hold for good, and
-    are so many that to ask them takes a tenth of a single stream's step."""
-    for_good = ("G[", "fn.__func__", "fn.__self__._")
+    """Which of a compiled step's conditions are asked at every step. Those on the code and on what it closes over, a
+    `plain` step and its model, hold for good, and are so many that to ask them takes a tenth of a stream's step."""
+    for_good = ("G[", "plain.", "dict(type(")
     return [not guard.name.startswith(for_good) for guard in guards]
 
 

@@ -29,6 +29,15 @@ def test_a_fused_model_draws_the_same_film():
                 off = (prediction.frames[camera].int() - frames.int()).abs()
                 assert int(off.max()) <= 1
             torch.testing.assert_close(prediction.outcomes.reward, expected.outcomes.reward, atol=1e-4, rtol=1e-3)
+    other = lively_canvas()
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.3)
+    expected = other.step(first, action)[1]
+    found = fuse(other).step(first, action)[1]
+    for camera, frames in expected.frames.items():
+        assert int((found.frames[camera].int() - frames.int()).abs().max()) <= 1, "not the other model's weights"
+        assert int((plain[0].frames[camera].int() - frames.int()).abs().max()) > 10
     again = model.step(first, action, nobody)[1]
     assert all(bool((again.frames[c] == f).all()) for c, f in told.frames.items())
 

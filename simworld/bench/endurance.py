@@ -45,7 +45,7 @@ class EnduranceConfig:
     """
 
     context: int = 8
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     early: tuple[int, int] = (1, 50)
     late: tuple[int, int] | None = None
     control_from: int = 10
