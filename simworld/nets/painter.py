@@ -135,9 +135,11 @@ class Painter(nn.Module):
             x, level = block(x, condition, told), at
             if at == len(self.down):
                 coarsest = x
-        out = F.pixel_shuffle(self.head(F.silu(x)).float(), p)
-        change, fresh, amount, logits = out.split([3, 3, 1, self.carried], dim=1)
-        kept = (logits.softmax(dim=1)[:, :, None] * carried).sum(1) + change
+        out, logits = self.head(F.silu(x)).float().split([7 * p * p, self.carried * p * p], dim=1)
+        # shares are made before the pixels are spread out: a compiler makes them of numbers that lie side by side
+        shares = F.pixel_shuffle(logits.unflatten(1, (self.carried, p * p)).softmax(dim=1).flatten(1, 2), p)
+        change, fresh, amount = F.pixel_shuffle(out, p).split([3, 3, 1], dim=1)
+        kept = (shares[:, :, None] * carried).sum(1) + change
         amount = amount.sigmoid()
         summary = torch.cat([coarsest.mean((2, 3)), coarsest.amax((2, 3))], dim=1).float()
         return Painted(kept + amount * (fresh - kept), fresh, summary)
