@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,48 +39,43 @@ class Rolled:
         return Rolled(self.guesses[rows], self.state[rows], self.targets.map(lambda x: x[rows]))
 
 
+@dataclass
 class TouchPhase:
     """Guesses and states as the finished belief rolls them on from many windows, half of them with an event ahead.
 
     It learns from what it will be told in use: where the belief errs, it learns how far that is to be believed.
     """
 
-    name = "touch"
+    model: CanvasWorldModel
+    cache: FrameCache
+    config: PhaseConfig
+    optim: OptimConfig
+    seed: int
+    run: Run
+    num_windows: int
+    name: str = "touch"
     parts: tuple[str, ...] = ("touch",)
 
-    def __init__(
-        self,
-        model: CanvasWorldModel,
-        cache: FrameCache,
-        config: PhaseConfig,
-        optim: OptimConfig,
-        seed: int,
-        run: Run,
-        num_windows: int,
-    ) -> None:
-        self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
-        self.seed, self.run, self.num_windows = seed, run, num_windows
-        self._rolled: Rolled | None = None
+    def __post_init__(self) -> None:
+        self.steps = self.config.steps
 
-    @property
+    @cached_property
     def rolled(self) -> Rolled:
         """The same on every rank, rolled on when they are first asked for."""
-        if self._rolled is None:
-            sampler = WindowSampler(
-                self.cache,
-                steps=1,
-                batch=self.num_windows,
-                seed=self.seed + 2,
-                event_fraction=self.config.event_fraction,
-            )
-            rows = sampler.rows(0)
-            parts = [self._roll(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
-            self._rolled = Rolled(
-                torch.cat([p.guesses for p in parts]),
-                torch.cat([p.state for p in parts]),
-                parts[0].targets.map(lambda *x: torch.cat(x), *(p.targets for p in parts[1:])),
-            )
-        return self._rolled
+        sampler = WindowSampler(
+            self.cache,
+            steps=1,
+            batch=self.num_windows,
+            seed=self.seed + 2,
+            event_fraction=self.config.event_fraction,
+        )
+        rows = sampler.rows(0)
+        parts = [self._roll(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+        return Rolled(
+            torch.cat([p.guesses for p in parts]),
+            torch.cat([p.state for p in parts]),
+            parts[0].targets.map(lambda *x: torch.cat(x), *(p.targets for p in parts[1:])),
+        )
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         seen = self.rolled.part(picked(self.num_windows, self.config.batch, self.seed, step, self.run))

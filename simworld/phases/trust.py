@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,33 +18,29 @@ from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, picked
 
 
+@dataclass
 class TrustPhase:
     """What expects the error of a frame, at the end, on what the finished model imagines from many windows."""
 
-    name = "trust"
+    model: BelievingWorldModel[Any]
+    cache: FrameCache
+    config: PhaseConfig
+    optim: OptimConfig
+    seed: int
+    run: Run
+    num_windows: int
+    name: str = "trust"
     parts: tuple[str, ...] = ("heads.doubt",)
 
-    def __init__(
-        self,
-        model: BelievingWorldModel[Any],
-        cache: FrameCache,
-        config: PhaseConfig,
-        optim: OptimConfig,
-        seed: int,
-        run: Run,
-        num_windows: int,
-    ) -> None:
-        self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
-        self.seed, self.run, self.num_windows = seed, run, num_windows
-        dtype = run.autocast or torch.float32
-        self.imagined = ClosedLoop(model, cache, seed=seed + 1, dtype=dtype, device=run.device)
-        self._samples: Samples | None = None
+    def __post_init__(self) -> None:
+        self.steps = self.config.steps
+        dtype = self.run.autocast or torch.float32
+        self.imagined = ClosedLoop(self.model, self.cache, seed=self.seed + 1, dtype=dtype, device=self.run.device)
 
-    @property
+    @cached_property
     def samples(self) -> Samples:
         """The same ones on every rank, imagined when they are first asked for."""
-        self._samples = self._samples or self.imagined.samples(self.num_windows)
-        return self._samples
+        return self.imagined.samples(self.num_windows)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         seen = self.samples
