@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import FRAMES, Reader
 from simworld.model.touch import Touch
 from simworld.world_model import lay_out_channels_last
+
+EVEN = 0.005  # the error of a picture from which on it counts less than in proportion
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,16 @@ class CanvasState:
     def reseed(self, seed: Tensor) -> CanvasState:
         """The same state with other noise from here on."""
         return replace(self, seed=seed)
+
+
+class Drawn(Protocol):
+    """Whose newest frame shows `actors` (b, n, 9), whom the first showed in the boxes `seen` {camera: (b, n, 4)}."""
+
+    @property
+    def actors(self) -> Tensor: ...
+
+    @property
+    def seen(self) -> dict[str, Tensor]: ...
 
 
 class CanvasWorldModel(BelievingWorldModel[CanvasState]):
@@ -143,10 +156,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         belief = self.belief.begin(frames, encode_actions(actions, self.spec.action), told)
         estimate = self.estimate(belief)
         guesses = self.spotted(frames, estimate) if told is None else self.as_guesses(told[:, -1])
-        if told is not None:
-            here: Tensor | None = told[:, -1]
-        else:
-            here = guesses if self.lookout is not None else self.believed_actors(belief, estimate)
+        here = self.here(guesses, belief, estimate) if told is None else told[:, -1]
         there, seen = self.canvas.begun(here, len(actions), actions.device)
         return CanvasState(
             last=last,
@@ -173,7 +183,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         now = raw["state"].clamp(-4, 4)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
-        cast = self._cast(actors if untold is None else untold, belief, now, state, moved.step)
+        cast = self.cast(actors if untold is None else untold, belief, now, state, moved.step)
         known = Known(encoded, belief, state.state, now, moved, state.first, cast)
         noise = NoiseStream(state.seed, state.step)
         noisy = {c: noise.normal(3, *size) for c, size in self.canvas.cells.items()}
@@ -245,21 +255,29 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         mean, std = self.scale
         return (state * std + mean)[..., self.canvas.motion_at].nan_to_num()
 
-    def believed_actors(self, belief: Tensor, state: Tensor, before: Tensor | None = None) -> Tensor | None:
+    def believed_actors(
+        self, belief: Tensor, state: Tensor, before: Tensor | None = None, motion: Motion | None = None
+    ) -> Tensor | None:
         """The nearest actors ahead (b, lanes, 9) by belief (b, d) and standardised state (b, s), given those believed
-        to be there the step `before`; None where the model does not tell itself of any."""
+        to be there the step `before` and how the ego has moved since; None where the model does not tell itself of
+        any."""
         if self.ahead is None:
             return None
         mean, std = self.scale
-        return self.ahead.believed(belief, state * std + mean, before)
+        return self.ahead.believed(belief, state * std + mean, before, motion)
 
-    def _cast(
-        self, told: Tensor | None, belief: Tensor, now: Tensor, before: CanvasState, motion: Motion | None
+    def here(self, guesses: Tensor, belief: Tensor, state: Tensor) -> Tensor | None:
+        """Who is drawn at the newest real frame (b, n, 9) when nobody tells: `guesses` (b, g, 9), or else those who are
+        believed to be ahead."""
+        return guesses if self.lookout is not None else self.believed_actors(belief, state)
+
+    def cast(
+        self, told: Tensor | None, belief: Tensor, now: Tensor, before: Drawn, motion: Motion | None
     ) -> Cast | None:
         """Whom a step draws: those it is told of or guesses, or else those who are believed to be ahead."""
         if told is not None:
             return self.canvas.cast(told, before.actors, before.seen, motion)
-        actors = self.believed_actors(belief, now, before.actors[:, : len(LANES)])
+        actors = self.believed_actors(belief, now, before.actors[:, : len(LANES)], motion)
         return None if actors is None else self.canvas.believed_cast(actors, before.actors, before.seen)
 
     @torch.no_grad()
@@ -287,11 +305,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         mix = level[:, None, None, None]
         noisy = {c: mix * x + (1 - mix) * noise.normal(*x.shape[1:]) for c, x in self.canvas.coarse(clean).items()}
         painted = self.canvas(old, older, noisy, level, known)
-        losses = {
-            "frame": torch.stack([_off(p.picture, clean[c]) for c, p in painted.items()]).mean(),
-            "fresh": torch.stack([_off(p.fresh, clean[c]) for c, p in painted.items()]).mean(),
-        }
-        total = losses["frame"] + config.fresh_weight * losses["fresh"]
+        off = torch.stack([_off(p.picture, clean[c]) for c, p in painted.items()])
+        fresh = torch.stack([_off(p.fresh, clean[c]) for c, p in painted.items()])
+        losses = {"frame": off.mean(), "fresh": fresh.mean()}
+        total = _evened(off).mean() + config.fresh_weight * losses["fresh"]
         if self.reader is not None:
             film = {c: torch.stack([older[c], old[c], p.picture], dim=1) for c, p in painted.items()}
             losses["shown"] = self.reader.shown(self.cells(film), true_state[:, None].expand(-1, 3, -1))
@@ -314,6 +331,15 @@ def _cut(film: Tensor, at: int) -> Tensor:
 
 
 def _off(picture: Tensor, clean: Tensor) -> Tensor:
-    """Squared error, and a tenth of the absolute one, which keeps edges."""
+    """Squared error of each picture (b,), and a tenth of the absolute one, which keeps edges."""
     error = picture - clean
-    return error.square().mean() + 0.1 * error.abs().mean()
+    return (error.square() + 0.1 * error.abs()).mean((1, 2, 3))
+
+
+def _evened(off: Tensor) -> Tensor:
+    """Errors (...) of pictures as they count in training: nearly by their logarithms.
+
+    A fast scene is off by a hundred times as much as a standing one. By the plain sum the few fastest would drown all
+    others; as a likelihood whose spread is each picture's own, every one counts by how much better it could be.
+    """
+    return 3 * EVEN * (off / EVEN).log1p()

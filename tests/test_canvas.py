@@ -23,7 +23,7 @@ from simworld.train import train
 from simworld.world_model import take_streams
 
 from .test_world_model import SEEDS, actions_of, gap, play, tensors_of
-from .tiny_world import CANVAS, SPEC, TRAIN, film_batch, lively_canvas
+from .tiny_world import CANVAS, SPEC, TRAIN, film_batch, lively_canvas, write_store
 
 PAINTING = dataclasses.replace(TRAIN, model="canvas")
 
@@ -208,6 +208,40 @@ def test_films_go_on_from_what_was_painted_and_end_with_their_episodes(tiny_stor
             for i in same.nonzero()[0]:
                 assert torch.equal(now.before["front"][i], before["last/front"][i])
     assert went_on > 80
+
+
+def test_young_films_draw_whom_the_model_believes_in_and_old_ones_the_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = driven_spec(lateral_m="m", lane_width_m="m", heading_error_rad="rad", curvature_1pm="1/m")
+    store = write_store(tmp_path / "store", spec)
+    world = lively_canvas(
+        dataclasses.replace(CANVAS, canvas=dataclasses.replace(CANVAS.canvas, max_actors=3, actor_drop=1.0)), spec
+    )
+    world.heads.state_std.fill_(1e-3)  # nobody moves
+    believed = torch.zeros(1, 3, 14)
+    believed[:, 0, :3] = torch.tensor([9.0, math.log(20.0) - 3.0, 0.0])
+    believed[:, 1:, 0] = -9.0
+    assert world.ahead is not None
+    monkeypatch.setattr(world.ahead, "forward", lambda belief: believed.expand(len(belief), -1, -1))
+    monkeypatch.setattr(world.ahead, "who", lambda actors, state: torch.full((len(actors), 3, 9), 7.0))
+    phase = CanvasPhase(
+        world,
+        EpisodeStore(store).cache(),
+        dataclasses.replace(PAINTING.paint, window=9, unroll_from=0.0),
+        PAINTING.paint_optim,
+        0,
+        Run(tmp_path, torch.device("cpu"), None),
+    )
+    phase.loss(0, 1.0)
+    films = phase.films
+    assert films is not None and (films.age == 1).all()
+    assert ((films.actors[:, 0, 1] - 20).abs() < 0.1).all() and films.actors[:, 1:].isnan().all()
+    films.age.fill_(10)
+    films.left.fill_(2)
+    films.row.copy_(torch.tensor(phase.cache.first_row[: len(films.row)]))
+    phase.loss(1, 1.0)
+    assert phase.films is not None and (phase.films.actors == 7.0).all()
 
 
 def test_a_start_is_laid_out_as_every_later_state() -> None:

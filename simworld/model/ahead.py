@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.model.actors import NUM_FIELDS, present
-from simworld.model.carrying import CURVATURE, HEADING, LANE, LATERAL
+from simworld.model.carrying import CURVATURE, HEADING, LANE, LATERAL, Motion
+from simworld.model.guesses import coasted
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
 ROAD = (LATERAL, LANE, HEADING, CURVATURE)  # the states that say how the road runs
@@ -23,6 +24,7 @@ NUM_VALUES = 4  # logarithm of the distance, place in the lane, speed, and wheth
 SIDE_M, SPEED_MPS, FAR_LOG = 4.0, 10.0, 3.0  # scales of these
 TURNED = 0.8  # who faces the road's direction less than this crosses it
 WAS_THERE, JUMP_M = 2.0, 5.0  # how much sooner who was there is believed to be there still, and how far it can have got
+PLACED_ANEW = 0.15  # how much of a place is what is believed of it now, and not where the step before and speed lead
 
 
 class Ahead(nn.Module):
@@ -87,15 +89,21 @@ class Ahead(nn.Module):
         wrong = F.cross_entropy(kind.movedim(-1, 1), rows[..., 0].long(), reduction="none")
         return (anybody + (2 * off + 0.3 * wrong) * there).mean(-1)
 
-    def believed(self, belief: Tensor, state: Tensor, before: Tensor | None = None) -> Tensor:
-        """Actors (b, lanes, 9), NaN where nobody is believed to be, by belief (b, d) and state (b, s); who was there
-        `before` (b, lanes, 9), the step before, is not given up at once, and stays of its class."""
+    def believed(
+        self, belief: Tensor, state: Tensor, before: Tensor | None = None, motion: Motion | None = None
+    ) -> Tensor:
+        """Actors (b, lanes, 9), NaN where nobody is believed to be, by belief (b, d) and state (b, s).
+
+        Who was there `before` (b, lanes, 9), the step before, is not given up at once, and stays of its class; and as
+        the ego's `motion` since is known, it goes on from where it was, as fast as it is believed to. Places that are
+        believed anew at every step tremble, and a picture shows that more than that they are all off alike.
+        """
         logit, told, kinds = self(belief).split([1, NUM_VALUES, len(ACTOR_CLASSES)], dim=-1)
         _, _, heading, curvature = self._road(state)
         x = (told[..., 0] + FAR_LOG).exp().clamp(NEAREST_M, FARTHEST_M)
         logit, kind = logit[..., 0], kinds.argmax(-1)
+        still = torch.zeros_like(logit, dtype=torch.bool) if before is None else same(before, x)
         if before is not None:
-            still = same(before, x)
             logit = logit + WAS_THERE * still
             kind = torch.where(still, torch.nan_to_num(before[..., 0]).long(), kind)
         facing = torch.where(told[..., 3] > TURNED, 0.0, torch.where(told[..., 3] < -TURNED, math.pi, math.pi / 2))
@@ -103,7 +111,12 @@ class Ahead(nn.Module):
         vx = told[..., 2] * SPEED_MPS
         y = told[..., 1] * SIDE_M + self._middle(state, x)
         rows = torch.stack([kind.float(), x, y, along + facing, vx, vx * along.tan()], dim=-1)
-        return torch.where((logit > 0)[..., None], torch.cat([rows, self.bodies[kind]], dim=-1), torch.nan)
+        rows = torch.cat([rows, self.bodies[kind]], dim=-1)
+        if before is not None and motion is not None:
+            led = coasted(torch.cat([before[..., :4], rows[..., 4:6], before[..., 6:]], dim=-1), motion)[..., 1:3]
+            place = torch.where(still[..., None], torch.lerp(led, rows[..., 1:3], PLACED_ANEW), rows[..., 1:3])
+            rows = torch.cat([rows[..., :1], place, rows[..., 3:]], dim=-1)
+        return torch.where((logit > 0)[..., None], rows, torch.nan)
 
 
 def same(before: Tensor, x: Tensor) -> Tensor:

@@ -15,24 +15,26 @@ from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.futures import frames_ago
 from simworld.model.actions import encode_actions
-from simworld.model.canvas import Frames, Known
+from simworld.model.canvas import Cast, Frames, Known
 from simworld.model.noise import NoiseStream
 from simworld.model.pixels import soften, to_model
 from simworld.model.reader import FRAMES
 from simworld.optim import OptimConfig
 from simworld.phases.common import PhaseConfig, shared_sampler, stream
 
+BELIEVED_S = 1.0  # so long a film that is not told draws whom the model believes to be there, and then the true ones
 SOFTEST = 0.33  # of the resolution is left to the softest pictures that the reader learns from
 
 
 @dataclass
 class Films:
-    """b films under way: the row of each one's newest frame, how many steps are left to it, its newest two frames and
-    its first {camera: uint8 (b, h, w, 3)}, its belief (b, d) and guesses (b, g, 9), the actors (b, n, 9) drawn and the
-    boxes in which the first frame showed them {camera: (b, n, 4)}, how the ego has crossed the road since (b, 6), and
-    whether it is told of actors and of the true state."""
+    """b films under way: the row of each one's newest frame, how many steps it has lasted and how many are left to it,
+    its newest two frames and its first {camera: uint8 (b, h, w, 3)}, its belief (b, d) and guesses (b, g, 9), the
+    actors (b, n, 9) drawn and the boxes in which the first frame showed them {camera: (b, n, 4)}, how the ego has
+    crossed the road since (b, 6), and whether it is told of actors and of the true state."""
 
     row: Tensor
+    age: Tensor
     left: Tensor
     last: Frames
     before: Frames
@@ -122,13 +124,18 @@ class CanvasPhase:
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
             cast = None
             if recorded is not None:
-                drawn = self._drawn(films.told, recorded, rows + 1)
-                cast = self.model.canvas.cast(drawn, films.actors, films.seen, moved.step)
+                true = self.model.canvas.cast(
+                    self._true(films.told, recorded, rows + 1), films.actors, films.seen, moved.step
+                )
+                untold = guesses if self.model.lookout is not None else None
+                believed = self.model.cast(untold, belief, own[1], films, moved.step)
+                cast = true if believed is None else self._either(films, true, believed)
         drawn_by = Known(encoded, belief, before, after, moved, films.first, cast)
         losses, painted = self.model.loss(films.last, films.before, target, drawn_by, noise, true_state=state[1])
         self.films = replace(
             films,
             row=films.row + 1,
+            age=films.age + 1,
             left=films.left - 1,
             last=painted,
             before=films.last,
@@ -161,19 +168,24 @@ class CanvasPhase:
                 return self.films
         chosen = rows[places.cpu().numpy()] + 1  # the sampler leaves two steps: one frame lies before
         told, last = told[places] >= config.actor_drop, self._frames(chosen)
-        drawn = self._drawn(told, self._actors(chosen), chosen)
-        actors, seen = self.model.canvas.begun(drawn, len(chosen), self.run.device)
         belief, true = self._seen(chosen), true[places] < config.true_share
         own = self.model.estimate(belief).detach()
+        guesses = torch.where(told[:, None, None], torch.nan, self._spotted(chosen, own))
+        here = self._true(told, self._actors(chosen), chosen)
+        believed = self.model.here(guesses, belief, own)
+        if believed is not None:
+            here = torch.where(told[:, None, None], here, self.model.canvas.padded(believed))
+        actors, seen = self.model.canvas.begun(here, len(chosen), self.run.device)
         state = held(true, self._state(chosen), own)
         fresh = Films(
             row=torch.from_numpy(chosen).to(self.run.device),
+            age=torch.zeros(len(chosen), dtype=torch.int64, device=self.run.device),
             left=(1 + life[places] * self.longest(progress)).floor().long(),
             last=last,
             before=self._frames(chosen - 1),
             first=last,
             belief=belief,
-            guesses=torch.where(told[:, None, None], torch.nan, self._spotted(chosen, own)),
+            guesses=guesses,
             actors=actors,
             seen=seen,
             crossed=self.model.canvas.uncrossed(state, *self.model.scale),
@@ -198,13 +210,25 @@ class CanvasPhase:
         """Who is there at the rows, (b, n, 9), as many as the model can be told of."""
         return torch.from_numpy(self.cache.actors[rows]).to(self.run.device)[:, : self.model.max_actors]
 
-    def _drawn(self, told: Tensor, actors: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        """Of the actors (b, n, 9) at the rows those that are drawn: all of them in films that are `told` (b,), and else
-        those that the model tells itself of."""
+    def _true(self, told: Tensor, actors: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """Of the actors (b, n, 9) at the rows those that are drawn, (b, n, 9): all of them in films that are `told`
+        (b,), and else those that the model tells itself of."""
+        padded, told = self.model.canvas.padded, told[:, None, None]
         if self.model.ahead is None:
-            return torch.where(told[:, None, None], actors, torch.nan)
+            return torch.where(told, padded(actors), torch.nan)
         who = self.model.ahead.who(actors, torch.from_numpy(self.cache.state[rows]).to(self.run.device))
-        return torch.where(told[:, None, None], actors, self.model.canvas.padded(who))
+        return torch.where(told, padded(actors), padded(who))
+
+    def _either(self, films: Films, true: Cast, believed: Cast) -> Cast:
+        """The true cast in films that are told and in old ones, whose belief would teach the canvas to let everybody
+        fade, and the believed one in young ones, which shows the canvas how far to trust it."""
+        padded, young = self.model.canvas.padded, ~films.told & (films.age * self.cache.spec.dt_s < BELIEVED_S)
+
+        def either(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(young[:, None, None], padded(b), a)
+
+        seen = {c: either(boxes, believed.seen[c]) for c, boxes in true.seen.items()}
+        return Cast(either(true.now, believed.now), either(true.before, believed.before), seen)
 
     def _state(self, rows: NDArray[np.int64]) -> Tensor:
         """The standardised state (..., s) at the rows (...)."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simworld.model.ahead import FAR_LOG, LANES, NUM_VALUES, ROAD, SIDE_M, SPEED_MPS, Ahead
+from simworld.model.carrying import Motion
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
 CAR, TRUCK, PEDESTRIAN = (float(ACTOR_CLASSES.index(k)) for k in ("car", "truck", "pedestrian"))
@@ -75,6 +76,18 @@ def test_who_was_there_is_not_given_up_at_once_and_keeps_its_class(monkeypatch: 
     assert float(reader.believed(belief(), STATE, before)[0, 0, 0]) == CAR
     telling(reader, [actor(TRUCK, 40.0, 0.3), None, None], monkeypatch, sure=-0.2)  # somebody else
     assert reader.believed(belief(), STATE, before).isnan().all()
+
+
+def test_who_was_there_goes_on_from_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As fast as it is believed to be, and only slowly to the place that is believed of it anew."""
+    reader = ahead()
+    before = torch.tensor([[OWN, [math.nan] * 9, [math.nan] * 9]])
+    telling(reader, [actor(CAR, 23.0, 0.3, speed=12.0), actor(CAR, 30.0, 3.5), None], monkeypatch)
+    motion = Motion.of(torch.tensor([10.0]), torch.tensor([0.0]), 0.1)
+    rows = reader.believed(belief(), STATE, before, motion)
+    assert float(rows[0, 0, 1]) == pytest.approx(0.85 * (20.0 + 1.2 - 1.0) + 0.15 * 23.0, abs=0.01)
+    assert float(rows[0, 1, 1]) == pytest.approx(30.0, abs=0.01)  # who is new is where it is believed to be
+    assert float(reader.believed(belief(), STATE, before)[0, 0, 1]) == pytest.approx(23.0, abs=0.01)
 
 
 def test_beliefs_learn_who_is_ahead() -> None:
