@@ -47,9 +47,10 @@ def fuse(model: M) -> M:
         with torch.no_grad():
             if len(action) in known:
                 return compiled(state, action)
-            known.add(len(action))
             with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
-                return compiled(state, action)
+                first = compiled(state, action)
+            known.add(len(action))
+            return first
 
     model.step = step  # type: ignore[method-assign]
     return model
