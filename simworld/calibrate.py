@@ -25,7 +25,7 @@ class CalibrationConfig:
     doubt_scale, doubt_bias: spread of what scale (as a logarithm) and bias are believed to be before any data.
     """
 
-    windows: int = 512
+    windows: int = 1024
     context: int = 8
     batch: int = 32
     doubt_scale: float = 0.7
