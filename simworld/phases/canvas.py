@@ -122,13 +122,12 @@ class CanvasPhase:
             own = known, self.model.estimate(belief)
             before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
+            untold = guesses if self.model.lookout is not None else None
+            believed = self.model.cast(untold, belief, own[1], films, moved.step)
             cast = None
             if recorded is not None:
-                true = self.model.canvas.cast(
-                    self._true(films.told, recorded, rows + 1), films.actors, films.seen, moved.step
-                )
-                untold = guesses if self.model.lookout is not None else None
-                believed = self.model.cast(untold, belief, own[1], films, moved.step)
+                drawn = self._true(films.told, recorded, rows + 1)
+                true = self.model.canvas.cast(drawn, films.actors, films.seen, moved.step)
                 cast = true if believed is None else self._either(films, true, believed)
         drawn_by = Known(encoded, belief, before, after, moved, films.first, cast)
         losses, painted = self.model.loss(films.last, films.before, target, drawn_by, noise, true_state=state[1])
