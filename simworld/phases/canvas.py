@@ -170,10 +170,9 @@ class CanvasPhase:
         belief, true = self._seen(chosen), true[places] < config.true_share
         own = self.model.estimate(belief).detach()
         guesses = torch.where(told[:, None, None], torch.nan, self._spotted(chosen, own))
-        here = self._true(told, self._actors(chosen), chosen)
-        believed = self.model.here(guesses, belief, own)
-        if believed is not None:
-            here = torch.where(told[:, None, None], here, self.model.canvas.padded(believed))
+        here, believed = self.model.canvas.padded(self._actors(chosen)), self.model.here(guesses, belief, own)
+        untold = torch.full_like(here, torch.nan) if believed is None else self.model.canvas.padded(believed)
+        here = torch.where(told[:, None, None], here, untold)
         actors, seen = self.model.canvas.begun(here, len(chosen), self.run.device)
         state = held(true, self._state(chosen), own)
         fresh = Films(
