@@ -36,6 +36,7 @@ from simworld.phases import (
     PhaseConfig,
     ReferencePhase,
     TouchPhase,
+    TracksPhase,
     TrustPhase,
     encode_all,
 )
@@ -50,7 +51,7 @@ BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "
 READ_BY = {
     "canvas": BELIEVING
     | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"}
-    | {"touch", "touch_optim", "touch_windows", "touch_aside"},
+    | {"tracks", "tracks_optim", "touch", "touch_optim", "touch_windows", "touch_aside"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -62,12 +63,12 @@ class TrainConfig:
 
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
-    `codec_share` to the codec that model=latent has. What guesses of others say of events is learned after the belief,
-    from `touch_windows` windows that it rolls on, of the share `touch_aside` of a large store's episodes, which lookout
-    and belief never saw: what they hold of episodes that they know by heart is too good. What expects the error learns
-    last, from `trust_windows` windows of episodes that no other saw, and hazards are calibrated there: the share
-    `aside` of a large store's. `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left
-    out.
+    `codec_share` to the codec that model=latent has. What looks in turn say of places and velocities is learned after
+    the lookout, and what guesses of others say of events after the belief: each from `touch_windows` windows, of the
+    share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what they hold of episodes
+    that they know by heart is too good. What expects the error learns last, from `trust_windows` windows of episodes
+    that no other saw, and hazards are calibrated there: the share `aside` of a large store's. `init` is a checkpoint to
+    go on from, whose codec is kept. A phase of no steps is left out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
     affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
     no activations inside a block and computes them again.
@@ -86,6 +87,10 @@ class TrainConfig:
     lookout: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=32))
     lookout_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="muon_all", matrix_lr=1.2e-2, cooldown=0.7, weight_decay=0.03)
+    )
+    tracks: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1200, batch=128, event_fraction=0.5))
+    tracks_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=1.0, weight_decay=0.05)
     )
     touch: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64, window=30, event_fraction=0.5))
     touch_optim: OptimConfig = field(
@@ -193,7 +198,7 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
 def _train_believing(
     model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache, run: Run
 ) -> dict[str, float]:
-    """Lookout, belief, touch, then what draws its frames (for `latent` a codec first and all latents between),
+    """Lookout, tracks, belief, touch, then what draws its frames (for `latent` a codec first and all latents between),
     then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
     seen, unseen = _parted_for_touch(model, config, cache)
@@ -206,6 +211,9 @@ def _train_believing(
     if isinstance(model, CanvasWorldModel) and model.lookout is not None and config.lookout.steps:
         lookout = LookoutPhase(model, seen, config.lookout, config.lookout_optim, config.seed, run)
         cpu_s["lookout"] = fit(lookout, run, budget_s=None if budget_s is None else config.lookout_share * budget_s)
+    if isinstance(model, CanvasWorldModel) and model.lookout is not None and config.tracks.steps:
+        tracks = TracksPhase(model, unseen, config.tracks, config.tracks_optim, config.seed, run, config.touch_windows)
+        cpu_s["tracks"] = fit(tracks, run)
     if config.belief.steps:
         _measure_outcomes(model, seen)
         belief = BeliefPhase(model, seen, config.belief, config.belief_optim, config.seed, run)

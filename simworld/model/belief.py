@@ -8,7 +8,6 @@ little cost: the outcome heads read it, and the dynamics draws its frames by it.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from simworld.model.actors import ActorTokens, present
 from simworld.model.guesses import GuessTokens
+from simworld.model.precision import exactly
 from simworld.nets.convnet import ConvNet, ConvNetConfig
 
 Frames = dict[str, Tensor]  # {camera: uint8 (b, t, h, w, 3)}
@@ -102,7 +102,7 @@ class Belief(nn.Module):
 
         actors (b, n, 9) that shall be there in the next frame, and guesses (b, g, 9) of who will be, NaN where absent.
         """
-        with _exactly(belief.device):
+        with exactly(belief.device):
             return self.cell(self._told(action, actors, guesses), belief)
 
     def follow(
@@ -120,7 +120,7 @@ class Belief(nn.Module):
         and by default all, are real.
         """
         belief, out = seen[:, 0], []
-        with _exactly(belief.device):
+        with exactly(belief.device):
             told = self._told(actions, actors, guesses)
             for i in range(actions.shape[1]):
                 if 0 < i < seen.shape[1]:
@@ -147,9 +147,3 @@ class Belief(nn.Module):
         mean = (each * there).sum(-2) / there.sum(-2).clamp(min=1)
         most = torch.where(there.any(-2), each.masked_fill(~there, float("-inf")).amax(-2), 0.0)
         return torch.cat([told, mean, most], dim=-1)
-
-
-def _exactly(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast: what is carried on for hundreds of steps keeps its precision."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()

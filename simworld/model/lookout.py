@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from simworld.episode import Mount
 from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Carrier, Motion
-from simworld.model.guesses import USUAL, coasted
+from simworld.model.guesses import USUAL
 from simworld.model.sampling import sampled
+from simworld.model.tracks import Tracks
 from simworld.nets.detector import CELL, Detector
 from simworld.scenario import ACTOR_CLASSES, BODIES
 
@@ -32,28 +33,26 @@ LOG_MID, BEARING_RAD, NEAR_M = 2.5, 0.2, 15.0  # scales; at NEAR_M an actor coun
 # Velocities are told by what shows, m/s for every m of distance and of FROM_M beside it; they count in these units.
 ALONG_MPS, ACROSS_MPS, FROM_M = 10.0, 5.0, 5.0
 FARTHEST_M = 50.0
-# A match in the look before: how much of the told velocity leads to it, how many m another class is worth, how far off
-# it may be, and at which distance its place tells as much of the velocity as the cells do.
-LED, OTHER_CLASS_M, MATCH_M, MATCHED_M = 0.7, 2.0, 6.0, 12.0
 SURE = 0.4  # the least probability of somebody that is believed
 APART = (1.5, 0.15, 1.2, 0.03)  # what is one actor: so many m along the ray and per m of distance, and across it
 
 
 @dataclass(frozen=True)
 class LookoutConfig:
-    """Frames so many steps `ago` are looked at, through maps of `width` channels, and the same again `before` so many
-    steps; up to `most` actors are told of, and none is looked out for where that is 0."""
+    """A look takes frames so many steps `ago` before it, through maps of `width` channels; `looks` are so many steps
+    ago. Up to `most` actors are told of, and none is looked out for where that is 0."""
 
     ago: tuple[int, ...] = (4, 2, 1, 0)
-    before: int = 4
+    looks: tuple[int, ...] = (8, 6, 4, 2, 0)
     width: int = 64
     most: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.most < 0 or len(self.ago) < 2:
             raise ValueError(f"a lookout needs a width of at least 1 and two frames, got {self}")
-        if list(self.ago) != sorted(set(self.ago), reverse=True) or self.ago[-1] != 0:
-            raise ValueError(f"a lookout sees different frames, the oldest first and the newest last, got {self.ago}")
+        for steps in (self.ago, self.looks):
+            if not steps or list(steps) != sorted(set(steps), reverse=True) or steps[-1] != 0:
+                raise ValueError(f"a lookout sees different frames, the oldest first and the newest last, got {steps}")
 
 
 class Lookout(nn.Module):
@@ -70,6 +69,7 @@ class Lookout(nn.Module):
         super().__init__()
         self.config, self.mounts, self.dt_s = config, {c: mounts[c] for c in cameras}, dt_s
         self.carriers = nn.ModuleDict({c: Carrier(mounts[c], size) for c, size in cameras.items()})
+        self.tracks = Tracks(config.looks, dt_s)
         outputs = 1 + NUM_VALUES + len(ACTOR_CLASSES)
         self.net = Detector(len(config.ago), geometry=4, known=2, outputs=outputs, width=config.width)
         self.register_buffer("counts", torch.tensor(COUNTS), persistent=False)
@@ -134,31 +134,22 @@ class Lookout(nn.Module):
 
     @property
     def looks_at(self) -> tuple[int, ...]:
-        """How many steps ago the frames are that `spot` takes."""
-        return (*(ago + self.config.before for ago in self.config.ago), *self.config.ago)
+        """How many steps ago the frames are that `spot` takes, none of them before the first look's newest."""
+        first, ago = self.config.looks[0], self.config.ago
+        return tuple(min(look + steps, first) for look in self.config.looks for steps in ago)
 
     @torch.no_grad()
     def spot(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """The actors (b, most, 9) that are seen in frames of `looks_at`, the surest first, NaN where there are no more,
-        by the ego's speed in m/s and yaw rate in rad/s (b, 2).
+        by the ego's speed in m/s and yaw rate in rad/s (b, 2)."""
+        return self.tracks(self.look(frames, ego), ego)
 
-        Cells tell places well and velocities badly: who was seen before as well is where he is now because of how he
-        moves.
-        """
-        both = {c: torch.cat(f.chunk(2, dim=1)) for c, f in frames.items()}
-        before, now = self._found(both, ego.repeat(2, 1)).chunk(2)
-        (speed, yaw_rate), span_s = ego.unbind(1), self.config.before * self.dt_s
-        before = torch.cat([before[..., :4], torch.zeros_like(before[..., 4:6]), before[..., 6:]], dim=-1)
-        before = coasted(before, Motion.of(speed, yaw_rate, span_s))  # where he would be if he stood
-        place, told = now[..., 1:3], now[..., 4:6]
-        off = torch.linalg.vector_norm((place - LED * span_s * told)[:, :, None] - before[:, None, :, 1:3], dim=-1)
-        off = (off + OTHER_CLASS_M * (now[:, :, None, 0] != before[:, None, :, 0])).nan_to_num(torch.inf)
-        least, which = off.min(dim=2)
-        moved = (place - before[..., 1:3].gather(1, which[..., None].expand(-1, -1, 2))) / span_s
-        counts = 1 / (1 + (torch.linalg.vector_norm(place, dim=-1) / MATCHED_M).square())
-        counts = torch.where(least < MATCH_M, counts, 0.0)[..., None]
-        velocity = torch.where(counts > 0, torch.lerp(told, moved, counts), told)
-        return torch.cat([now[..., :4], velocity, now[..., 6:]], dim=-1)
+    @torch.no_grad()
+    def look(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
+        """The same as each look alone tells it (b, looks, most, 9), in the frame that the ego had then."""
+        num, k = len(self.config.looks), len(self.config.ago)
+        each = {c: rearrange(f, "b (j k) h w c -> (b j) k h w c", k=k) for c, f in frames.items()}
+        return self._found(each, ego.repeat_interleave(num, dim=0)).unflatten(0, (-1, num))
 
     def _found(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """The same of frames of `config.ago`, as the cells alone tell."""

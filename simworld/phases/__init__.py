@@ -11,6 +11,7 @@ from simworld.phases.encode import encode_all
 from simworld.phases.lookout import LookoutPhase
 from simworld.phases.reference import ReferencePhase
 from simworld.phases.touch import TouchPhase
+from simworld.phases.tracks import TracksPhase
 from simworld.phases.trust import TrustPhase
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PhaseConfig",
     "ReferencePhase",
     "TouchPhase",
+    "TracksPhase",
     "TrustPhase",
     "encode_all",
     "stream",

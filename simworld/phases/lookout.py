@@ -29,7 +29,7 @@ class LookoutPhase:
     seed: int
     run: Run
     name: str = "lookout"
-    parts: tuple[str, ...] = ("lookout",)
+    parts: tuple[str, ...] = ("lookout.net",)
 
     def __post_init__(self) -> None:
         self.steps = self.config.steps

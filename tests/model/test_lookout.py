@@ -12,7 +12,6 @@ from torch import Tensor
 
 from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Motion
-from simworld.model.guesses import coasted
 from simworld.model.lookout import (
     ACROSS_MPS,
     ALONG_MPS,
@@ -127,35 +126,27 @@ def test_what_stands_on_the_ground_looks_the_same_in_all_carried_pictures() -> N
     assert still.abs().mean() < 0.1 * moving.abs().mean()
 
 
-def test_a_velocity_is_told_by_where_he_was_the_look_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells that know places and nothing of velocities."""
+def test_every_look_takes_its_own_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest last, and none before the first look's newest."""
     look = lookout()
-    now = SCENE[:, [3, 2]].clone()
-    now[0, 1, 4] = 10.0
-    before = now.clone()
-    before[..., 1:3] -= look.config.before * look.dt_s * now[..., 4:6]  # where they were in the world
-    before = coasted(
-        torch.cat([before[..., :4], torch.zeros(1, 2, 2), before[..., 6:]], dim=-1),
-        Motion.of(-EGO[:, 0], -EGO[:, 1], 0.4),
-    )
-    standing = torch.cat([before, now])
-    standing[..., 4:6] = 0.0
-    monkeypatch.setattr(look, "_found", lambda frames, ego: standing)
-    found = look.spot(film(8), EGO)[0]
-    near, far = (found[i, 4:6] / now[0, i, 4:6].norm() for i in (0, 1))
-    torch.testing.assert_close(near, now[0, 0, 4:6] / now[0, 0, 4:6].norm() * 0.79, rtol=0, atol=0.1)
-    torch.testing.assert_close(far, now[0, 1, 4:6] / now[0, 1, 4:6].norm() * 0.64, rtol=0, atol=0.1)
+    assert look.looks_at == (8, 8, 8, 8, 8, 8, 7, 6, 8, 6, 5, 4, 6, 4, 3, 2, 4, 2, 1, 0)
+    frames = film(len(look.looks_at))
+    each = look.look(frames, EGO)
+    assert each.shape == (1, 5, 5, 9)
+    for i in range(5):
+        alone = look._found({c: f[:, 4 * i : 4 * i + 4] for c, f in frames.items()}, EGO)
+        torch.testing.assert_close(each[:, i], alone, equal_nan=True)
 
 
 def test_no_more_are_told_than_there_is_room_for_and_nobody_where_none_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     look = lookout(most=2)
     monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE.expand(len(ego), -1, -1)))
-    assert bool(look.spot(film(8), EGO).isfinite().all())
+    assert bool(look.spot(film(20), EGO).isfinite().all())
     nobody = torch.full_like(SCENE, torch.nan)
     monkeypatch.setattr(
         look, "_told", lambda camera, frames, ego: truth(look, camera, nobody.expand(len(ego), -1, -1), sure=2.0)
     )
-    assert bool(look.spot(film(8), EGO).isnan().all())
+    assert bool(look.spot(film(20), EGO).isnan().all())
 
 
 def test_what_is_told_rightly_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +164,9 @@ def test_it_learns_from_pictures_and_nobody_costs_nothing_but_that() -> None:
     assert all(bool(p.grad.isfinite().all()) for p in look.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("bad", [{"ago": (0,)}, {"ago": (1, 2, 0)}, {"most": -1}, {"width": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"ago": (0,)}, {"ago": (1, 2, 0)}, {"looks": ()}, {"looks": (4, 2)}, {"most": -1}, {"width": 0}]
+)
 def test_a_lookout_that_can_not_be_is_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="a lookout"):
         LookoutConfig(**bad)  # type: ignore[arg-type]
