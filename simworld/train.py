@@ -228,7 +228,7 @@ def _train_believing(
         cpu_s["paint"] = fit(paint, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
     if isinstance(model, LatentWorldModel) and config.dynamics.steps:
         latents, cpu_s["encode"] = _encoded(model, cache, run)
-        dynamics = DynamicsPhase(model, cache, latents, config.dynamics, config.dynamics_optim, config.seed, run)
+        dynamics = DynamicsPhase(model, cache, config.dynamics, config.dynamics_optim, config.seed, run, latents)
         cpu_s["dynamics"] = fit(dynamics, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
     if config.trust.steps:
         trust = TrustPhase(model, aside, config.trust, config.trust_optim, config.seed, run, config.trust_windows)

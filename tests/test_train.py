@@ -183,7 +183,7 @@ def test_a_batch_that_can_not_be_shared_is_refused(tiny_store: Path, monkeypatch
     monkeypatch.setattr(Run, "world", 3)
     config = PhaseConfig(steps=1, batch=4, window=6)
     with pytest.raises(ValueError, match="a batch of 4 can not be shared by 3 processes"):
-        DynamicsPhase(lively_model(), EpisodeStore(tiny_store).cache(), {}, config, OptimConfig(), 0, run)
+        DynamicsPhase(lively_model(), EpisodeStore(tiny_store).cache(), config, OptimConfig(), 0, run, {})
 
 
 def test_pixels_need_no_codec_phase(tiny_store: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,41 +11,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.believing import BelievingWorldModel
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.carrying import SPEED, YAW_RATE
 from simworld.model.guesses import going_on
 from simworld.model.noise import NoiseStream
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, shared_sampler, stream
+from simworld.phases.common import Stage, shared_sampler, stream
 
 AHEAD_WEIGHT = 0.5  # of the loss of who is ahead, beside that of the state
 
 
-class BeliefPhase:
+@dataclass
+class BeliefPhase(Stage[BelievingWorldModel[Any]]):
     """Frames before a row, and the steps recorded after it: the belief and the outcome heads, together.
 
     The pictures of the future play no part, so that a step costs little and each learns from 3 s of what followed. As
     many frames again are only seen: how things look takes more frames to learn than how they go on.
     """
 
-    name = "belief"
+    name: str = "belief"
+    parts: tuple[str, ...] = field(init=False)
 
-    def __init__(
-        self,
-        model: BelievingWorldModel[Any],
-        cache: FrameCache,
-        config: PhaseConfig,
-        optim: OptimConfig,
-        seed: int,
-        run: Run,
-    ) -> None:
-        self.model, self.cache, self.config, self.optim, self.steps = model, cache, config, optim, config.steps
-        self.seed, self.run, self.parts = seed, run, model.outcome_parts
-        self.sampler = shared_sampler(cache, config, 1, seed, run)
-        self.looks = shared_sampler(cache, config, 1, seed + 1, run)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.parts = self.model.outcome_parts
+        self.sampler = shared_sampler(self.cache, self.config, 1, self.seed, self.run)
+        self.looks = shared_sampler(self.cache, self.config, 1, self.seed + 1, self.run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         model, rows, device = self.model, self.sampler.rows(step), self.run.device

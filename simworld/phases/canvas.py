@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
 from simworld.futures import frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.canvas import Cast, Frames, Known
 from simworld.model.noise import NoiseStream
 from simworld.model.pixels import soften, to_model
 from simworld.model.reader import FRAMES
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, shared_sampler, stream
+from simworld.phases.common import Stage, shared_sampler, stream
 
 BELIEVED_S = 1.0  # so long a film that is not told draws whom the model believes to be there, and then the true ones
 SOFTEST = 0.33  # of the resolution is left to the softest pictures that the reader learns from
@@ -71,26 +68,19 @@ class Films:
 
 
 @dataclass
-class CanvasPhase:
+class CanvasPhase(Stage[CanvasWorldModel]):
     """A batch of films, each of which is carried one frame further by every step, on the frames that it painted before.
 
     A film begins at recorded frames and lasts up to `config.window` steps, at first a single one: a step learns from
     frames of all ages at the price of one pass, and never from a past that it would not meet in use.
     """
 
-    model: CanvasWorldModel
-    cache: FrameCache
-    config: PhaseConfig
-    optim: OptimConfig
-    seed: int
-    run: Run
     films: Films | None = None
     name: str = "paint"
     parts: tuple[str, ...] = field(init=False)
-    steps: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.steps = self.config.steps
+        super().__post_init__()
         self.parts = ("canvas",) if self.model.reader is None else ("canvas", "reader")
         self.sampler = shared_sampler(self.cache, self.config, 2, self.seed, self.run)
         self.looks = shared_sampler(self.cache, self.config, FRAMES - 1, self.seed + 1, self.run)

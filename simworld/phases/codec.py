@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
 from simworld.latent_world_model import LatentWorldModel
 from simworld.model.codec import ConvCodec
 from simworld.model.pixels import to_model
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, shared_sampler, stream
+from simworld.phases.common import Stage, shared_sampler, stream
 
 
-class CodecPhase:
+@dataclass
+class CodecPhase(Stage[LatentWorldModel]):
     """Single frames of all cameras, through the codec and back."""
 
-    name = "codec"
+    name: str = "codec"
     parts: tuple[str, ...] = ("codec",)
 
-    def __init__(
-        self, model: LatentWorldModel, cache: FrameCache, config: PhaseConfig, optim: OptimConfig, seed: int, run: Run
-    ) -> None:
-        assert isinstance(model.codec, ConvCodec)
-        self.model, self.cache, self.optim, self.steps = model, cache, optim, config.steps
-        self.seed, self.run = seed, run
-        self.sampler = shared_sampler(cache, config, 1, seed, run)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sampler = shared_sampler(self.cache, self.config, 1, self.seed, self.run)
 
     @property
     def codec(self) -> ConvCodec:

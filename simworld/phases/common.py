@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
 from simworld.fit import Run
 from simworld.model.noise import NoiseStream
+from simworld.optim import OptimConfig
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,22 @@ class PhaseConfig:
     max_unroll: int = 1
     unroll_from: float = 0.5
     rolled_every: int = 0
+
+
+@dataclass
+class Stage(Generic[ModelT]):
+    """What every phase is given: the model, the record that it learns from, for how long and how fast."""
+
+    model: ModelT
+    cache: FrameCache
+    config: PhaseConfig
+    optim: OptimConfig
+    seed: int
+    run: Run
+    steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = self.config.steps
 
 
 def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int, run: Run) -> WindowSampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
 from simworld.futures import Futures, frames_ago
 from simworld.latent_world_model import LatentWorldModel
 from simworld.model.reader import FRAMES
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, shared_sampler, stream
+from simworld.phases.common import Stage, shared_sampler, stream
 
 CONTEXT = 8  # real steps before those that are rolled
 LOOKS = 16  # of the reader, for every window of the dynamics
@@ -34,31 +31,24 @@ class Window(NamedTuple):
     actors: Tensor
 
 
-class DynamicsPhase:
+@dataclass
+class DynamicsPhase(Stage[LatentWorldModel]):
     """Windows of latents: the dynamics, by a belief that stays as it is, and the reader beside it."""
 
-    name = "dynamics"
+    latents: dict[str, NDArray[np.float16]]
+    name: str = "dynamics"
+    parts: tuple[str, ...] = field(init=False)
 
-    def __init__(
-        self,
-        model: LatentWorldModel,
-        cache: FrameCache,
-        latents: dict[str, NDArray[np.float16]],
-        config: PhaseConfig,
-        optim: OptimConfig,
-        seed: int,
-        run: Run,
-    ) -> None:
-        self.model, self.latents, self.config, self.optim, self.steps = model, latents, config, optim, config.steps
-        self.cache, self.seed, self.run = cache, seed, run
-        self.parts: tuple[str, ...] = ("dynamics",) if model.reader is None else ("dynamics", "reader")
-        self.sampler = shared_sampler(cache, config, config.window, seed, run)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.parts = ("dynamics",) if self.model.reader is None else ("dynamics", "reader")
+        self.sampler = shared_sampler(self.cache, self.config, self.config.window, self.seed, self.run)
         # of runs that roll, only episodes that are long enough for it
         self.long = self.sampler
-        if config.rolled_every:
-            self.long = shared_sampler(cache, config, CONTEXT + 2 * config.window, seed, run)
-        looks = replace(config, batch=LOOKS * config.batch)
-        self.looks = shared_sampler(cache, looks, FRAMES - 1, seed, run)
+        if self.config.rolled_every:
+            self.long = shared_sampler(self.cache, self.config, CONTEXT + 2 * self.config.window, self.seed, self.run)
+        looks = replace(self.config, batch=LOOKS * self.config.batch)
+        self.looks = shared_sampler(self.cache, looks, FRAMES - 1, self.seed, self.run)
 
     def window(self, step: int) -> Window:
         """The window of a step."""

@@ -8,31 +8,22 @@ import torch
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
 from simworld.futures import frames_ago
-from simworld.optim import OptimConfig
 from simworld.phases.belief import relit
-from simworld.phases.common import PhaseConfig, shared_sampler, stream
+from simworld.phases.common import Stage, shared_sampler, stream
 
 OFF = (1.0, 0.02)  # how far the believed speed and yaw rate are off, in m/s and rad/s
 
 
 @dataclass
-class LookoutPhase:
+class LookoutPhase(Stage[CanvasWorldModel]):
     """Frames in any light, with the ego's motion known about as well as a belief knows it."""
 
-    model: CanvasWorldModel
-    cache: FrameCache
-    config: PhaseConfig
-    optim: OptimConfig
-    seed: int
-    run: Run
     name: str = "lookout"
     parts: tuple[str, ...] = ("lookout.net",)
 
     def __post_init__(self) -> None:
-        self.steps = self.config.steps
+        super().__post_init__()
         self.sampler = shared_sampler(self.cache, self.config, 1, self.seed, self.run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:

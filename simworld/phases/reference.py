@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
 from simworld.futures import Futures
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, shared_sampler, stream
+from simworld.phases.common import Stage, shared_sampler, stream
 from simworld.reference_world_model import ReferenceWorldModel
 
 
-class ReferencePhase:
+@dataclass
+class ReferencePhase(Stage[ReferenceWorldModel]):
     """Windows of frames, as published: the U-Net, and beside it the outcome heads on true frames."""
 
-    name = "reference"
+    name: str = "reference"
     parts: tuple[str, ...] = ("reference", "classifier", "heads")
 
-    def __init__(
-        self,
-        model: ReferenceWorldModel,
-        cache: FrameCache,
-        config: PhaseConfig,
-        optim: OptimConfig,
-        seed: int,
-        run: Run,
-    ) -> None:
-        self.model, self.optim, self.steps, self.seed, self.run = model, optim, config.steps, seed, run
-        self.cache = cache
-        self.sampler = shared_sampler(cache, config, model.config.reference.window_frames - 1, seed, run)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steps = self.model.config.reference.window_frames - 1
+        self.sampler = shared_sampler(self.cache, self.config, steps, self.seed, self.run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         rows = self.sampler.rows(step)

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
-from simworld.fit import Run
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, picked
+from simworld.phases.common import Stage, picked
 
 CHUNK = 128  # windows that are rolled on at once
 CONTEXT = 8  # real steps before each
@@ -40,24 +37,15 @@ class Rolled:
 
 
 @dataclass
-class TouchPhase:
+class TouchPhase(Stage[CanvasWorldModel]):
     """Guesses and states as the finished belief rolls them on from many windows, half of them with an event ahead.
 
     It learns from what it will be told in use: where the belief errs, it learns how far that is to be believed.
     """
 
-    model: CanvasWorldModel
-    cache: FrameCache
-    config: PhaseConfig
-    optim: OptimConfig
-    seed: int
-    run: Run
     num_windows: int
     name: str = "touch"
     parts: tuple[str, ...] = ("touch",)
-
-    def __post_init__(self) -> None:
-        self.steps = self.config.steps
 
     @cached_property
     def rolled(self) -> Rolled:

@@ -11,34 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
-from simworld.fit import Run
 from simworld.futures import frames_ago
 from simworld.model.noise import NoiseStream
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, picked
+from simworld.phases.common import Stage, picked
 from simworld.phases.lookout import OFF
 
 CHUNK = 128  # moments that are looked at at once
 
 
 @dataclass
-class TracksPhase:
+class TracksPhase(Stage[CanvasWorldModel]):
     """Many moments, looked at once, with the ego's motion known about as well as a belief knows it."""
 
-    model: CanvasWorldModel
-    cache: FrameCache
-    config: PhaseConfig
-    optim: OptimConfig
-    seed: int
-    run: Run
     num_windows: int
     name: str = "tracks"
     parts: tuple[str, ...] = ("lookout.tracks",)
-
-    def __post_init__(self) -> None:
-        self.steps = self.config.steps
 
     @cached_property
     def looked(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,28 +12,19 @@ from torch import Tensor
 from simworld.believing import BelievingWorldModel
 from simworld.calibrate import calibrate_events
 from simworld.closed_loop import ClosedLoop, Samples
-from simworld.data.cache import FrameCache
-from simworld.fit import Run
-from simworld.optim import OptimConfig
-from simworld.phases.common import PhaseConfig, picked
+from simworld.phases.common import Stage, picked
 
 
 @dataclass
-class TrustPhase:
+class TrustPhase(Stage[BelievingWorldModel[Any]]):
     """What expects the error of a frame, at the end, on what the finished model imagines from many windows."""
 
-    model: BelievingWorldModel[Any]
-    cache: FrameCache
-    config: PhaseConfig
-    optim: OptimConfig
-    seed: int
-    run: Run
     num_windows: int
     name: str = "trust"
     parts: tuple[str, ...] = ("heads.doubt",)
 
     def __post_init__(self) -> None:
-        self.steps = self.config.steps
+        super().__post_init__()
         dtype = self.run.autocast or torch.float32
         self.imagined = ClosedLoop(self.model, self.cache, seed=self.seed + 1, dtype=dtype, device=self.run.device)
 
