@@ -78,8 +78,11 @@ class Tracks(nn.Module):
         true = torch.nan_to_num(actors).gather(1, which[..., None].expand(-1, -1, actors.shape[-1]))
         distance = torch.linalg.vector_norm(now[..., 1:3], dim=-1)
         known = present(looks[:, -1]) & (least < SAME_M + SAME_PER_M * distance)
-        off = ((told - true) / (OFF_M + OFF_PER_M * distance)[..., None]).abs()[known]
-        velocity, place = (_rounded(x, r).sum() for x, r in zip((off[:, 4:6], off[:, 1:3]), ROUND, strict=True))
+        off = ((told - true) / (OFF_M + OFF_PER_M * distance)[..., None])[known]
+        velocity, place = (
+            F.smooth_l1_loss(x, torch.zeros_like(x), beta=below, reduction="sum")
+            for x, below in zip((off[:, 4:6], off[:, 1:3]), ROUND, strict=True)
+        )
         return (velocity + 2 * place) / max(1, 2 * len(off))
 
     def _stood(self, looks: Tensor, ego: Tensor) -> Tensor:
@@ -113,8 +116,3 @@ class Tracks(nn.Module):
         noted = (weight.mean(-1, keepdim=True) * notes).sum(-2)
         moved = torch.einsum("bjnmh,bjnmc->bjnhc", weight, moved).flatten(-2)
         return torch.cat([noted, moved], dim=-1).transpose(1, 2).flatten(2)
-
-
-def _rounded(off: Tensor, below: float) -> Tensor:
-    """Errors as they cost: squared `below` that, in proportion above (Huber)."""
-    return torch.where(off < below, off.square() / (2 * below), off - below / 2)

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from simworld.data.cache import FrameCache
@@ -14,6 +15,8 @@ from simworld.data.windows import WindowSampler
 from simworld.fit import Run
 from simworld.model.noise import NoiseStream
 from simworld.optim import OptimConfig
+
+CHUNK = 128  # windows of those drawn once that are worked on at once
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -65,6 +68,13 @@ def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int
         rank=run.rank,
         world=run.world,
     )
+
+
+def drawn_once(cache: FrameCache, config: PhaseConfig, num: int, seed: int) -> list[NDArray[np.int64]]:
+    """The rows of `num` windows, the same on every rank, in parts that are worked on at once."""
+    sampler = WindowSampler(cache, steps=1, batch=num, seed=seed, event_fraction=config.event_fraction)
+    rows = sampler.rows(0)
+    return [rows[i : i + CHUNK] for i in range(0, num, CHUNK)]
 
 
 def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -> NoiseStream:

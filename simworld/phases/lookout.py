@@ -9,6 +9,7 @@ from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.futures import frames_ago
+from simworld.model.noise import NoiseStream
 from simworld.phases.belief import relit
 from simworld.phases.common import Stage, shared_sampler, stream
 
@@ -32,6 +33,11 @@ class LookoutPhase(Stage[CanvasWorldModel]):
         noise = stream(self.seed, step, self.sampler, device)
         at = frames_ago(self.cache, rows, lookout.config.ago)
         frames = {c: relit(torch.from_numpy(f[at]).to(device), noise) for c, f in self.cache.frames.items()}
-        actors, ego = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
-        ego = ego[:, self.model.canvas.motion_at].nan_to_num()
-        return {"loss": lookout.loss(frames, actors, ego + noise.normal(2) * ego.new_tensor(OFF))}
+        actors, state = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
+        return {"loss": lookout.loss(frames, actors, about_known(self.model, state, noise))}
+
+
+def about_known(model: CanvasWorldModel, state: Tensor, noise: NoiseStream) -> Tensor:
+    """The ego's speed in m/s and yaw rate in rad/s (b, 2) of recorded states (b, s), as wrong as a belief has them."""
+    ego = state[:, model.canvas.motion_at].nan_to_num()
+    return ego + noise.normal(2) * ego.new_tensor(OFF)

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.windows import WindowSampler
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
-from simworld.phases.common import Stage, picked
+from simworld.phases.common import Stage, drawn_once, picked
 
-CHUNK = 128  # windows that are rolled on at once
 CONTEXT = 8  # real steps before each
 PRESENT = 50.0  # how much more the hazard of the present step counts than those of later ones
 WEIGHTS = {"event": 1.0, "category": 3.0, "scalar": 30.0}  # of the outcomes' losses
@@ -50,15 +48,7 @@ class TouchPhase(Stage[CanvasWorldModel]):
     @cached_property
     def rolled(self) -> Rolled:
         """The same on every rank, rolled on when they are first asked for."""
-        sampler = WindowSampler(
-            self.cache,
-            steps=1,
-            batch=self.num_windows,
-            seed=self.seed + 2,
-            event_fraction=self.config.event_fraction,
-        )
-        rows = sampler.rows(0)
-        parts = [self._roll(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+        parts = [self._roll(x) for x in drawn_once(self.cache, self.config, self.num_windows, self.seed + 2)]
         return Rolled(
             torch.cat([p.guesses for p in parts]),
             torch.cat([p.state for p in parts]),

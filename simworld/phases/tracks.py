@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.windows import WindowSampler
 from simworld.futures import frames_ago
 from simworld.model.noise import NoiseStream
-from simworld.phases.common import Stage, picked
-from simworld.phases.lookout import OFF
-
-CHUNK = 128  # moments that are looked at at once
+from simworld.phases.common import Stage, drawn_once, picked
+from simworld.phases.lookout import about_known
 
 
 @dataclass
@@ -32,12 +29,7 @@ class TracksPhase(Stage[CanvasWorldModel]):
     def looked(self) -> tuple[Tensor, Tensor, Tensor]:
         """Looks (n, j, m, 9), the ego's motion (n, 2) and actors (n, k, 9), the same on every rank, when first asked
         for."""
-        fraction = self.config.event_fraction
-        sampler = WindowSampler(
-            self.cache, steps=1, batch=self.num_windows, seed=self.seed + 3, event_fraction=fraction
-        )
-        rows = sampler.rows(0)
-        parts = [self._look(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+        parts = [self._look(x) for x in drawn_once(self.cache, self.config, self.num_windows, self.seed + 3)]
         looks, ego, actors = (torch.cat(x) for x in zip(*parts, strict=True))
         return looks, ego, actors
 
@@ -55,7 +47,6 @@ class TracksPhase(Stage[CanvasWorldModel]):
         actors, state = (torch.from_numpy(x[rows]).to(device) for x in (cache.actors, cache.state))
         place = torch.from_numpy(rows).to(device)
         noise = NoiseStream(place, torch.full_like(place, self.seed))
-        ego = state[:, self.model.canvas.motion_at].nan_to_num()
-        ego = ego + noise.normal(2) * ego.new_tensor(OFF)
+        ego = about_known(self.model, state, noise)
         with self.run.autocasting():
             return lookout.look(frames, ego).float(), ego, actors
