@@ -228,7 +228,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         if self.lookout is None:
             return self.nobody(len(state), state.device)
         last = next(iter(frames.values())).shape[1] - 1
-        at = [max(0, last - ago) for ago in self.lookout.looks_at]
+        at = [max(0, last - ago) for ago in self.lookout.sees]
         return self.lookout.spot({c: f[:, at] for c, f in frames.items()}, self.ego(state))
 
     def nobody(self, num: int, device: torch.device) -> Tensor:

@@ -30,6 +30,7 @@ from simworld.optim import OptimConfig
 from simworld.phases import (
     BeliefPhase,
     CanvasPhase,
+    CloseUpsPhase,
     CodecPhase,
     DynamicsPhase,
     LookoutPhase,
@@ -51,7 +52,8 @@ BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "
 READ_BY = {
     "canvas": BELIEVING
     | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"}
-    | {"tracks", "tracks_optim", "touch", "touch_optim", "touch_windows", "touch_aside"},
+    | {"tracks", "tracks_optim", "closeups", "closeups_optim"}
+    | {"touch", "touch_optim", "touch_windows", "touch_aside"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -64,7 +66,8 @@ class TrainConfig:
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
     `codec_share` to the codec that model=latent has. What looks in turn say of places and velocities is learned after
-    the lookout, and what guesses of others say of events after the belief: each from `touch_windows` windows, of the
+    the lookout, then what close-ups do, and what guesses of others say of events after the belief: each from
+    `touch_windows` windows, of the
     share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what they hold of episodes
     that they know by heart is too good. What expects the error learns last, from `trust_windows` windows of episodes
     that no other saw, and hazards are calibrated there: the share `aside` of a large store's. `init` is a checkpoint to
@@ -91,6 +94,10 @@ class TrainConfig:
     tracks: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1200, batch=128, event_fraction=0.5))
     tracks_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=1.0, weight_decay=0.05)
+    )
+    closeups: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=48, event_fraction=0.5))
+    closeups_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="muon_all", lr=1e-3, cooldown=0.7, ema=0.995, weight_decay=0.03)
     )
     touch: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64, window=30, event_fraction=0.5))
     touch_optim: OptimConfig = field(
@@ -208,12 +215,9 @@ def _train_believing(
         codec = CodecPhase(model, cache, config.codec, config.codec_optim, config.seed, run)
         cpu_s["codec"] = fit(codec, run, budget_s=None if budget_s is None else config.codec_share * budget_s)
         codec.finish()
-    if isinstance(model, CanvasWorldModel) and model.lookout is not None and config.lookout.steps:
-        lookout = LookoutPhase(model, seen, config.lookout, config.lookout_optim, config.seed, run)
-        cpu_s["lookout"] = fit(lookout, run, budget_s=None if budget_s is None else config.lookout_share * budget_s)
-    if isinstance(model, CanvasWorldModel) and model.lookout is not None and config.tracks.steps:
-        tracks = TracksPhase(model, unseen, config.tracks, config.tracks_optim, config.seed, run, config.touch_windows)
-        cpu_s["tracks"] = fit(tracks, run)
+    if isinstance(model, CanvasWorldModel) and model.lookout is not None:
+        share_s = None if budget_s is None else config.lookout_share * budget_s
+        cpu_s |= _look_out(model, config, seen, unseen, run, share_s)
     if config.belief.steps:
         _measure_outcomes(model, seen)
         belief = BeliefPhase(model, seen, config.belief, config.belief_optim, config.seed, run)
@@ -234,6 +238,24 @@ def _train_believing(
         trust = TrustPhase(model, aside, config.trust, config.trust_optim, config.seed, run, config.trust_windows)
         cpu_s["trust"] = fit(trust, run)
         trust.finish()
+    return cpu_s
+
+
+def _look_out(
+    model: CanvasWorldModel, config: TrainConfig, seen: FrameCache, unseen: FrameCache, run: Run, budget_s: float | None
+) -> dict[str, float]:
+    """The lookout, then tracks and close-ups on what it says of episodes that it never saw."""
+    cpu_s: dict[str, float] = {}
+    if config.lookout.steps:
+        lookout = LookoutPhase(model, seen, config.lookout, config.lookout_optim, config.seed, run)
+        cpu_s["lookout"] = fit(lookout, run, budget_s=budget_s)
+    if config.tracks.steps:
+        tracks = TracksPhase(model, unseen, config.tracks, config.tracks_optim, config.seed, run, config.touch_windows)
+        cpu_s["tracks"] = fit(tracks, run)
+    if config.closeups.steps:
+        num = config.touch_windows
+        closeups = CloseUpsPhase(model, unseen, config.closeups, config.closeups_optim, config.seed, run, num)
+        cpu_s["closeups"] = fit(closeups, run)
     return cpu_s
 
 

@@ -11,6 +11,7 @@ from simworld.scenario import ACTOR_CLASSES
 
 NUM_FIELDS = 9  # as ACTOR_FIELDS of simworld.episode
 OCTAVES = 4
+SAME_M, SAME_PER_M = 1.5, 0.2  # who is spotted is the recorded one that is as near as this
 
 
 class ActorTokens(nn.Module):
@@ -54,6 +55,15 @@ class ActorTokens(nn.Module):
 def present(actors: Tensor) -> Tensor:
     """Which rows (..., n) of actors (..., n, 9) hold one."""
     return torch.isfinite(actors).all(dim=-1)
+
+
+def meant(spotted: Tensor, actors: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the recorded actors (b, n, 9) the spotted ones (b, m, 9) are, (b, m, 9) without NaN, and of whom that is
+    known (b, m)."""
+    apart = torch.linalg.vector_norm(spotted[:, :, None, 1:3] - actors[:, None, :, 1:3], dim=-1)
+    least, which = apart.nan_to_num(torch.inf).min(dim=2)
+    true = torch.nan_to_num(actors).gather(1, which[..., None].expand(-1, -1, actors.shape[-1]))
+    return true, least < SAME_M + SAME_PER_M * torch.linalg.vector_norm(spotted[..., 1:3], dim=-1)
 
 
 def tell_some(actors: Tensor, drop: float, noise: NoiseStream) -> tuple[Tensor, Tensor]:

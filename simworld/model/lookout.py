@@ -10,6 +10,7 @@ Letters: b batch, k frames, n actors, h and w cells of a camera, m cells of all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from simworld.episode import Mount
 from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Carrier, Motion
+from simworld.model.closeup import CloseUps
 from simworld.model.guesses import USUAL
 from simworld.model.sampling import sampled
 from simworld.model.tracks import Tracks
@@ -40,17 +42,19 @@ APART = (1.5, 0.15, 1.2, 0.03)  # what is one actor: so many m along the ray and
 @dataclass(frozen=True)
 class LookoutConfig:
     """A look takes frames so many steps `ago` before it, through maps of `width` channels; `looks` are so many steps
-    ago. Up to `most` actors are told of, and none is looked out for where that is 0."""
+    ago, and so are the frames of a close-up. Up to `most` actors are told of, and none is looked out for where that is
+    0."""
 
     ago: tuple[int, ...] = (4, 2, 1, 0)
     looks: tuple[int, ...] = (8, 6, 4, 2, 0)
+    close: tuple[int, ...] = (8, 4, 2, 1, 0)
     width: int = 64
     most: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.most < 0 or len(self.ago) < 2:
             raise ValueError(f"a lookout needs a width of at least 1 and two frames, got {self}")
-        for steps in (self.ago, self.looks):
+        for steps in (self.ago, self.looks, self.close):
             if not steps or list(steps) != sorted(set(steps), reverse=True) or steps[-1] != 0:
                 raise ValueError(f"a lookout sees different frames, the oldest first and the newest last, got {steps}")
 
@@ -70,6 +74,7 @@ class Lookout(nn.Module):
         self.config, self.mounts, self.dt_s = config, {c: mounts[c] for c in cameras}, dt_s
         self.carriers = nn.ModuleDict({c: Carrier(mounts[c], size) for c, size in cameras.items()})
         self.tracks = Tracks(config.looks, dt_s)
+        self.closeups = CloseUps(cameras, mounts, config.close, dt_s)
         outputs = 1 + NUM_VALUES + len(ACTOR_CLASSES)
         self.net = Detector(len(config.ago), geometry=4, known=2, outputs=outputs, width=config.width)
         self.register_buffer("counts", torch.tensor(COUNTS), persistent=False)
@@ -133,23 +138,36 @@ class Lookout(nn.Module):
         return rows.unflatten(1, near.shape[2:]), near[:, 0] > 0
 
     @property
-    def looks_at(self) -> tuple[int, ...]:
+    def sees(self) -> tuple[int, ...]:
         """How many steps ago the frames are that `spot` takes, none of them before the first look's newest."""
-        first, ago = self.config.looks[0], self.config.ago
-        return tuple(min(look + steps, first) for look in self.config.looks for steps in ago)
+        config, first = self.config, self.config.looks[0]
+        ago = {min(look + steps, first) for look in config.looks for steps in config.ago}
+        return tuple(sorted(ago | {min(steps, first) for steps in config.close}, reverse=True))
 
     @torch.no_grad()
     def spot(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
-        """The actors (b, most, 9) that are seen in frames of `looks_at`, the surest first, NaN where there are no more,
-        by the ego's speed in m/s and yaw rate in rad/s (b, 2)."""
+        """The actors (b, most, 9) that are seen in frames (b, k, h, w, 3) so many steps ago as `sees` says, the surest
+        first, NaN where there are no more, by the ego's speed in m/s and yaw rate in rad/s (b, 2)."""
+        at = self._at(self.config.close)
+        return self.closeups(self.tracked(frames, ego), {c: f[:, at] for c, f in frames.items()}, ego)
+
+    @torch.no_grad()
+    def tracked(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
+        """The same as all looks together tell it."""
         return self.tracks(self.look(frames, ego), ego)
 
     @torch.no_grad()
     def look(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """The same as each look alone tells it (b, looks, most, 9), in the frame that the ego had then."""
-        num, k = len(self.config.looks), len(self.config.ago)
-        each = {c: rearrange(f, "b (j k) h w c -> (b j) k h w c", k=k) for c, f in frames.items()}
+        num = len(self.config.looks)
+        at = self._at([look + steps for look in self.config.looks for steps in self.config.ago])
+        each = {c: rearrange(f[:, at], "b (j k) h w c -> (b j) k h w c", j=num) for c, f in frames.items()}
         return self._found(each, ego.repeat_interleave(num, dim=0)).unflatten(0, (-1, num))
+
+    def _at(self, ago: Sequence[int]) -> list[int]:
+        """Where frames so many steps ago are among those that `spot` takes."""
+        sees = self.sees
+        return [sees.index(min(steps, self.config.looks[0])) for steps in ago]
 
     def _found(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """The same of frames of `config.ago`, as the cells alone tell."""

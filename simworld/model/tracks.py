@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simworld.model.actors import present
+from simworld.model.actors import meant, present
 from simworld.model.angles import turned
 from simworld.model.carrying import Motion
 from simworld.model.guesses import USUAL, coasted
@@ -25,7 +25,6 @@ NUM_PAIR, NUM_MOVED, NUM_OWN = 21, 5, 8  # features
 OFF_M, OFF_PER_M = 1.0, 0.12  # errors come in units of so many m or m/s, and more with every m of distance
 LED = 0.7  # how much of the told velocity leads to where he was before
 NEARER, NOBODY = 4.0, -6.0  # how fast likelihood falls with distance, and how likely nobody is, before it is learned
-SAME_M, SAME_PER_M = 1.5, 0.2  # who is spotted is the recorded one that is as near as this
 ROUND = (0.5, 0.2)  # errors of velocity and of place below which they are squared
 LIKE = 10.0  # m/s, by which velocities are scaled
 
@@ -72,12 +71,8 @@ class Tracks(nn.Module):
 
     def loss(self, looks: Tensor, ego: Tensor, actors: Tensor) -> Tensor:
         """How far places and velocities are off those of the recorded actors (b, n, 9) who are spotted now."""
-        now, told = torch.nan_to_num(looks[:, -1]), torch.nan_to_num(self(looks, ego))
-        apart = torch.linalg.vector_norm(now[:, :, None, 1:3] - actors[:, None, :, 1:3], dim=-1)
-        least, which = apart.nan_to_num(torch.inf).min(dim=2)
-        true = torch.nan_to_num(actors).gather(1, which[..., None].expand(-1, -1, actors.shape[-1]))
-        distance = torch.linalg.vector_norm(now[..., 1:3], dim=-1)
-        known = present(looks[:, -1]) & (least < SAME_M + SAME_PER_M * distance)
+        told, distance = torch.nan_to_num(self(looks, ego)), torch.linalg.vector_norm(looks[:, -1, :, 1:3], dim=-1)
+        true, known = meant(looks[:, -1], actors)
         off = ((told - true) / (OFF_M + OFF_PER_M * distance)[..., None])[known]
         velocity, place = (
             F.smooth_l1_loss(x, torch.zeros_like(x), beta=below, reduction="sum")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simworld.phases.belief import BeliefPhase
 from simworld.phases.canvas import CanvasPhase
+from simworld.phases.closeups import CloseUpsPhase
 from simworld.phases.codec import CodecPhase
 from simworld.phases.common import PhaseConfig, stream
 from simworld.phases.dynamics import DynamicsPhase
@@ -17,6 +18,7 @@ from simworld.phases.trust import TrustPhase
 __all__ = [
     "BeliefPhase",
     "CanvasPhase",
+    "CloseUpsPhase",
     "CodecPhase",
     "DynamicsPhase",
     "LookoutPhase",

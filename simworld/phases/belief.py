@@ -69,7 +69,7 @@ class BeliefPhase(Stage[BelievingWorldModel[Any]]):
         recorded to move; nobody in films that are `told` (b,)."""
         lookout, device = self.model.lookout, self.run.device
         assert lookout is not None
-        at = frames_ago(self.cache, rows, lookout.looks_at)
+        at = frames_ago(self.cache, rows, lookout.sees)
         frames = {c: torch.from_numpy(f[at]).to(device) for c, f in self.cache.frames.items()}
         states = torch.from_numpy(self.cache.state[future.frames]).to(device)
         ego = states[..., [self.cache.spec.state_names.index(name) for name in (SPEED, YAW_RATE)]].nan_to_num()

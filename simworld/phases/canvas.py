@@ -234,7 +234,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
         lookout = self.model.lookout
         if lookout is None:
             return self.model.nobody(len(rows), state.device)
-        return lookout.spot(self._frames(frames_ago(self.cache, rows, lookout.looks_at)), self.model.ego(state))
+        return lookout.spot(self._frames(frames_ago(self.cache, rows, lookout.sees)), self.model.ego(state))
 
     def _reading(self, step: int, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses, and beside them the reader's own, of consecutive real frames drawn anew."""

@@ -42,7 +42,7 @@ class TracksPhase(Stage[CanvasWorldModel]):
     def _look(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         lookout, cache, device = self.model.lookout, self.cache, self.run.device
         assert lookout is not None
-        at = frames_ago(cache, rows, lookout.looks_at)
+        at = frames_ago(cache, rows, lookout.sees)
         frames = {c: torch.from_numpy(f[at]).to(device) for c, f in cache.frames.items()}
         actors, state = (torch.from_numpy(x[rows]).to(device) for x in (cache.actors, cache.state))
         place = torch.from_numpy(rows).to(device)

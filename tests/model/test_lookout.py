@@ -130,24 +130,24 @@ def test_every_look_takes_its_own_frames(monkeypatch: pytest.MonkeyPatch) -> Non
     """The newest last, and none before the first look's newest."""
     monkeypatch.setattr("simworld.model.lookout.SURE", 0.0)  # somebody is told of, though nothing was learned
     look = lookout()
-    assert look.looks_at == (8, 8, 8, 8, 8, 8, 7, 6, 8, 6, 5, 4, 6, 4, 3, 2, 4, 2, 1, 0)
-    frames = film(len(look.looks_at))
+    assert look.sees == (8, 7, 6, 5, 4, 3, 2, 1, 0)
+    frames = film(len(look.sees))
     each = look.look(frames, EGO)
     assert each.shape == (1, 5, 5, 9) and bool(each[:, :, 0].isfinite().all())
-    for i in range(5):
-        alone = look._found({c: f[:, 4 * i : 4 * i + 4] for c, f in frames.items()}, EGO)
+    for i, at in enumerate([(0, 0, 0, 0), (0, 0, 1, 2), (0, 2, 3, 4), (2, 4, 5, 6), (4, 6, 7, 8)]):
+        alone = look._found({c: f[:, list(at)] for c, f in frames.items()}, EGO)
         torch.testing.assert_close(each[:, i], alone, equal_nan=True)
 
 
 def test_no_more_are_told_than_there_is_room_for_and_nobody_where_none_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     look = lookout(most=2)
     monkeypatch.setattr(look, "_told", lambda camera, frames, ego: truth(look, camera, SCENE.expand(len(ego), -1, -1)))
-    assert bool(look.spot(film(20), EGO).isfinite().all())
+    assert bool(look.spot(film(9), EGO).isfinite().all())
     nobody = torch.full_like(SCENE, torch.nan)
     monkeypatch.setattr(
         look, "_told", lambda camera, frames, ego: truth(look, camera, nobody.expand(len(ego), -1, -1), sure=2.0)
     )
-    assert bool(look.spot(film(20), EGO).isnan().all())
+    assert bool(look.spot(film(9), EGO).isnan().all())
 
 
 def test_what_is_told_rightly_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,16 @@ def test_it_learns_from_pictures_and_nobody_costs_nothing_but_that() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"ago": (0,)}, {"ago": (1, 2, 0)}, {"looks": ()}, {"looks": (4, 2)}, {"most": -1}, {"width": 0}]
+    "bad",
+    [
+        {"ago": (0,)},
+        {"ago": (1, 2, 0)},
+        {"looks": ()},
+        {"looks": (4, 2)},
+        {"close": (4, 2)},
+        {"most": -1},
+        {"width": 0},
+    ],
 )
 def test_a_lookout_that_can_not_be_is_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="a lookout"):
