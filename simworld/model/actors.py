@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.model.noise import NoiseStream
-from simworld.scenario import ACTOR_CLASSES
+from simworld.scenario import ACTOR_CLASSES, BODIES
 
 NUM_FIELDS = 9  # as ACTOR_FIELDS of simworld.episode
 OCTAVES = 4
@@ -50,6 +50,12 @@ class ActorTokens(nn.Module):
                 for turn in (torch.sin, torch.cos)]  # fmt: skip
         rest = [x, y, nearness, torch.sin(heading), torch.cos(heading), vx, vy, length * width, (mass + 1e-3).log()]
         return torch.cat([kind.to(x.dtype), torch.stack([*rest, *fine], dim=-1)], dim=-1)
+
+
+def typical_bodies() -> Tensor:
+    """Length and width in m and mass in kg (c, 3) that are typical of every class."""
+    bodies = [BODIES[kind] for kind in ACTOR_CLASSES]
+    return torch.tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies])
 
 
 def present(actors: Tensor) -> Tensor:

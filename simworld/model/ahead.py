@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simworld.model.actors import NUM_FIELDS, present
+from simworld.model.actors import NUM_FIELDS, present, typical_bodies
 from simworld.model.carrying import CURVATURE, HEADING, LANE, LATERAL, Motion
 from simworld.model.guesses import coasted
-from simworld.scenario import ACTOR_CLASSES, BODIES
+from simworld.scenario import ACTOR_CLASSES
 
 ROAD = (LATERAL, LANE, HEADING, CURVATURE)  # the states that say how the road runs
 LANES = (0, 1, -1)  # the ego's own, and those to its left and right
@@ -42,10 +42,7 @@ class Ahead(nn.Module):
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
             last.weight.mul_(0.1)
-        bodies = [BODIES[kind] for kind in ACTOR_CLASSES]
-        self.register_buffer(
-            "bodies", torch.tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies]), persistent=False
-        )
+        self.register_buffer("bodies", typical_bodies(), persistent=False)
 
     def forward(self, belief: Tensor) -> Tensor:
         """(..., lanes, numbers) in float32: a logit of whether anybody is there, NUM_VALUES, and logits of classes."""

@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
-from simworld.model.actors import present
+from simworld.model.actors import present, typical_bodies
 from simworld.model.angles import turned
 from simworld.model.carrying import NEAREST_M, Motion
 from simworld.model.guesses import USUAL
@@ -28,7 +28,7 @@ from simworld.model.pixels import to_model
 from simworld.model.precision import exactly
 from simworld.model.sampling import sampled
 from simworld.nets.closeup import CloseUpNet
-from simworld.scenario import ACTOR_CLASSES, BODIES
+from simworld.scenario import ACTOR_CLASSES
 
 BOARD = (16, 32)  # pixels
 PIXEL_M, PIXEL_PER_M = 0.25, 0.025  # their size: at least so much, and so much for every m of distance
@@ -69,15 +69,15 @@ class CloseUps(nn.Module):
     are. Every camera's mount is known."""
 
     usual: Tensor
+    bodies: Tensor  # length, width and mass of every class
     points: Tensor  # of a board to the right and up, in pixels, (2, p)
 
-    def __init__(
-        self, cameras: dict[str, tuple[int, int]], mounts: dict[str, Mount], ago: tuple[int, ...], dt_s: float
-    ) -> None:
+    def __init__(self, mounts: dict[str, Mount], ago: tuple[int, ...], dt_s: float) -> None:
         super().__init__()
-        self.cameras, self.mounts, self.spans_s = cameras, mounts, tuple(steps * dt_s for steps in ago)
+        self.mounts, self.spans_s = mounts, tuple(steps * dt_s for steps in ago)
         self.net = CloseUpNet(len(ago), BOARD, notes=NUM_NOTES, outputs=NUM_TOLD)
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
+        self.register_buffer("bodies", typical_bodies(), persistent=False)
         v, u = (torch.arange(size) + 0.5 - size / 2 for size in BOARD)
         up, right = torch.meshgrid(-v, u, indexing="ij")
         self.register_buffer("points", torch.stack([right.flatten(), up.flatten()]), persistent=False)
@@ -87,12 +87,10 @@ class CloseUps(nn.Module):
         yaw rate in rad/s (b, 2), to (b, n, 9)."""
         told = self.told(self.taken(spotted, frames, ego))
         kind = told.kinds.argmax(-1)
-        bodies = [BODIES[name] for name in ACTOR_CLASSES]
-        body = told.place.new_tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies])[kind]
         heading = torch.atan2(told.heading[:, 1], told.heading[:, 0])
         better = torch.full_like(spotted, torch.nan)
         better[present(spotted)] = torch.cat(
-            [kind[:, None].float(), told.place, heading[:, None], told.velocity, body], dim=-1
+            [kind[:, None].float(), told.place, heading[:, None], told.velocity, self.bodies[kind]], dim=-1
         )
         return better
 
@@ -148,7 +146,7 @@ class CloseUps(nn.Module):
         points = self._boards(rows, ego)
         seen = torch.zeros((), device=rows.device)
         for camera, film in frames.items():
-            h, w = self.cameras[camera]
+            h, w = film.shape[2:4]
             u, v, deep = on_picture(self.mounts[camera], w / h, *points, nearest_m=NEAREST_M)
             at = torch.stack([torch.where(deep > NEAREST_M, u, BESIDE), v], dim=-1)
             pictures = F.pad(to_model(film), (0, 0, 0, 0, 0, 1), value=1.0).flatten(0, 1)

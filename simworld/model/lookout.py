@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from simworld.episode import Mount
+from simworld.model.actors import typical_bodies
 from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Carrier, Motion
 from simworld.model.closeup import CloseUps
@@ -26,7 +27,7 @@ from simworld.model.guesses import USUAL
 from simworld.model.sampling import sampled
 from simworld.model.tracks import Tracks
 from simworld.nets.detector import CELL, Detector
-from simworld.scenario import ACTOR_CLASSES, BODIES
+from simworld.scenario import ACTOR_CLASSES
 
 NUM_VALUES = 6  # logarithm of the distance, bearing, velocity along the ray and across, cosine and sine of the heading
 COUNTS = (3.0, 1.0, 4.0, 4.0, 1.0, 1.0)  # how much the error of each costs
@@ -74,16 +75,13 @@ class Lookout(nn.Module):
         self.config, self.mounts, self.dt_s = config, {c: mounts[c] for c in cameras}, dt_s
         self.carriers = nn.ModuleDict({c: Carrier(mounts[c], size) for c, size in cameras.items()})
         self.tracks = Tracks(config.looks, dt_s)
-        self.closeups = CloseUps(cameras, mounts, config.close, dt_s)
+        self.closeups = CloseUps(self.mounts, config.close, dt_s)
         outputs = 1 + NUM_VALUES + len(ACTOR_CLASSES)
         self.net = Detector(len(config.ago), geometry=4, known=2, outputs=outputs, width=config.width)
         self.register_buffer("counts", torch.tensor(COUNTS), persistent=False)
         self.register_buffer("round", torch.tensor(ROUND), persistent=False)
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
-        bodies = [BODIES[kind] for kind in ACTOR_CLASSES]
-        self.register_buffer(
-            "bodies", torch.tensor([[b.length_m, b.width_m, b.mass_kg] for b in bodies]), persistent=False
-        )
+        self.register_buffer("bodies", typical_bodies(), persistent=False)
         for camera, (h, w) in cameras.items():
             half = mounts[camera].half_height
             v, u = ((torch.arange(n // CELL) + 0.5) / (n // CELL) * 2 - 1 for n in (h, w))

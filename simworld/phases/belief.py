@@ -69,8 +69,7 @@ class BeliefPhase(Stage[BelievingWorldModel[Any]]):
         recorded to move; nobody in films that are `told` (b,)."""
         lookout, device = self.model.lookout, self.run.device
         assert lookout is not None
-        at = frames_ago(self.cache, rows, lookout.sees)
-        frames = {c: torch.from_numpy(f[at]).to(device) for c, f in self.cache.frames.items()}
+        frames = self.frames_at(frames_ago(self.cache, rows, lookout.sees))
         states = torch.from_numpy(self.cache.state[future.frames]).to(device)
         ego = states[..., [self.cache.spec.state_names.index(name) for name in (SPEED, YAW_RATE)]].nan_to_num()
         every = going_on(lookout.spot(frames, ego[:, 0]), ego[:, :-1], self.cache.spec.dt_s)
@@ -78,12 +77,8 @@ class BeliefPhase(Stage[BelievingWorldModel[Any]]):
 
     def _frames(self, rows: NDArray[np.int64], noise: NoiseStream) -> dict[str, Tensor]:
         """What is seen at the rows (two for each of the noise), each in another light."""
-        before, device = frames_ago(self.cache, rows, self.model.belief.config.ago), self.run.device
-        out = {}
-        for camera, frames in self.cache.frames.items():
-            halves = torch.from_numpy(frames[before]).to(device).chunk(2)
-            out[camera] = torch.cat([relit(half, noise) for half in halves])
-        return out
+        before = frames_ago(self.cache, rows, self.model.belief.config.ago)
+        return {c: torch.cat([relit(half, noise) for half in f.chunk(2)]) for c, f in self.frames_at(before).items()}
 
 
 def relit(frames: Tensor, noise: NoiseStream) -> Tensor:

@@ -156,7 +156,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
             if not len(places):
                 return self.films
         chosen = rows[places.cpu().numpy()] + 1  # the sampler leaves two steps: one frame lies before
-        told, last = told[places] >= config.actor_drop, self._frames(chosen)
+        told, last = told[places] >= config.actor_drop, self.frames_at(chosen)
         belief, true = self._seen(chosen), true[places] < config.true_share
         own = self.model.estimate(belief).detach()
         guesses = torch.where(told[:, None, None], torch.nan, self._spotted(chosen, own))
@@ -170,7 +170,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
             age=torch.zeros(len(chosen), dtype=torch.int64, device=self.run.device),
             left=(1 + life[places] * self.longest(progress)).floor().long(),
             last=last,
-            before=self._frames(chosen - 1),
+            before=self.frames_at(chosen - 1),
             first=last,
             belief=belief,
             guesses=guesses,
@@ -184,15 +184,12 @@ class CanvasPhase(Stage[CanvasWorldModel]):
             return fresh
         return self.films.put(places, fresh)
 
-    def _frames(self, rows: NDArray[np.int64]) -> Frames:
-        return {c: torch.from_numpy(f[rows]).to(self.run.device) for c, f in self.cache.frames.items()}
-
     def _recorded(self, rows: NDArray[np.int64]) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None, Frames]:
         """Action after each row, standardised states before and after it, actors after it, and the next frames."""
         action = torch.from_numpy(self.cache.actions[rows]).to(self.run.device)
         actors = self._actors(rows + 1)
         state = self._state(rows), self._state(rows + 1)
-        return action, state, actors if actors.shape[1] else None, self._frames(rows + 1)
+        return action, state, actors if actors.shape[1] else None, self.frames_at(rows + 1)
 
     def _actors(self, rows: NDArray[np.int64]) -> Tensor:
         """Who is there at the rows, (b, n, 9), as many as the model can be told of."""
@@ -227,21 +224,21 @@ class CanvasPhase(Stage[CanvasWorldModel]):
     def _seen(self, rows: NDArray[np.int64]) -> Tensor:
         """What the belief sees at the rows."""
         at = frames_ago(self.cache, rows, self.model.belief.config.ago)
-        return self.model.belief.see(self._frames(at)).float()
+        return self.model.belief.see(self.frames_at(at)).float()
 
     def _spotted(self, rows: NDArray[np.int64], state: Tensor) -> Tensor:
         """Who is spotted at the rows, where the ego's standardised state is believed to be (b, s)."""
         lookout = self.model.lookout
         if lookout is None:
             return self.model.nobody(len(rows), state.device)
-        return lookout.spot(self._frames(frames_ago(self.cache, rows, lookout.sees)), self.model.ego(state))
+        return lookout.spot(self.frames_at(frames_ago(self.cache, rows, lookout.sees)), self.model.ego(state))
 
     def _reading(self, step: int, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses, and beside them the reader's own, of consecutive real frames drawn anew."""
         assert self.model.reader is not None
         at = self.looks.rows(step)[:, None] + np.arange(FRAMES)
         keep = float(np.random.default_rng([self.seed, step]).uniform(SOFTEST, 1.0))
-        real = self.model.cells({c: softened(to_model(f), keep) for c, f in self._frames(at).items()})
+        real = self.model.cells({c: softened(to_model(f), keep) for c, f in self.frames_at(at).items()})
         noise = stream(self.seed + 1, step, self.looks, self.run.device)
         read = self.model.reader.learned(real, self._state(at), noise)
         return losses | {"loss": losses["loss"] + read, "read": read}

@@ -48,7 +48,8 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
         spotted, ego, moved = (x[chosen] for x in self.spotted[1:])
         noise = NoiseStream(chosen + 1_000_003 * self.seed, torch.full_like(chosen, step))
         rows = self.spotted[0][chosen.cpu().numpy()]
-        frames = {c: relit(f, noise) for c, f in self._frames(rows, lookout.config.close).items()}
+        at = frames_ago(self.cache, rows, lookout.config.close)
+        frames = {c: relit(f, noise) for c, f in self.frames_at(at).items()}
         seen = lookout.closeups.taken(_shaken(spotted, noise), frames, ego)
         actors, there = torch.from_numpy(self.cache.actors[rows]).to(self.run.device), present(spotted)
         true, known = (x[there] for x in meant(spotted, as_thought(actors, ego, moved)))
@@ -62,12 +63,8 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
         state = torch.from_numpy(self.cache.state[rows]).to(device)
         ego = about_known(self.model, state, NoiseStream(place, torch.full_like(place, self.seed)))
         with self.run.autocasting():
-            spotted = lookout.tracked(self._frames(rows, lookout.sees), ego).float()
+            spotted = lookout.tracked(self.frames_at(frames_ago(self.cache, rows, lookout.sees)), ego).float()
         return spotted, ego, state[:, self.model.canvas.motion_at].nan_to_num()
-
-    def _frames(self, rows: NDArray[np.int64], ago: tuple[int, ...]) -> dict[str, Tensor]:
-        at = frames_ago(self.cache, rows, ago)
-        return {c: torch.from_numpy(f[at]).to(self.run.device) for c, f in self.cache.frames.items()}
 
 
 def _shaken(spotted: Tensor, noise: NoiseStream) -> Tensor:

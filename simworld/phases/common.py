@@ -54,6 +54,10 @@ class Stage(Generic[ModelT]):
     def __post_init__(self) -> None:
         self.steps = self.config.steps
 
+    def frames_at(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """What every camera recorded at the rows (...): uint8 (..., h, w, 3)."""
+        return {c: torch.from_numpy(f[rows]).to(self.run.device) for c, f in self.cache.frames.items()}
+
 
 def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int, run: Run) -> WindowSampler:
     """This rank's share of every batch; ValueError where the batch can not be shared evenly."""

@@ -97,5 +97,5 @@ class DynamicsPhase(Stage[LatentWorldModel]):
         """What the belief sees in the `num` frames from each row on."""
         ago = self.model.belief.config.ago
         at = np.stack([frames_ago(self.cache, rows + i, ago) for i in range(num)], axis=1).reshape(-1, len(ago))
-        frames = {c: torch.from_numpy(f[at]).to(self.run.device) for c, f in self.cache.frames.items()}
+        frames = self.frames_at(at)
         return self.model.belief.see(frames).unflatten(0, (len(rows), -1))

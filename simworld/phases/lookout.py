@@ -32,7 +32,7 @@ class LookoutPhase(Stage[CanvasWorldModel]):
         assert lookout is not None
         noise = stream(self.seed, step, self.sampler, device)
         at = frames_ago(self.cache, rows, lookout.config.ago)
-        frames = {c: relit(torch.from_numpy(f[at]).to(device), noise) for c, f in self.cache.frames.items()}
+        frames = {c: relit(f, noise) for c, f in self.frames_at(at).items()}
         actors, state = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
         return {"loss": lookout.loss(frames, actors, about_known(self.model, state, noise))}
 

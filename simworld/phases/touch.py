@@ -76,7 +76,7 @@ class TouchPhase(Stage[CanvasWorldModel]):
     def _roll(self, rows: NDArray[np.int64]) -> Rolled:
         model, cache, device = self.model, self.cache, self.run.device
         at = frames_ago(cache, rows, range(CONTEXT, -1, -1))
-        frames = {c: torch.from_numpy(x[at]).to(device) for c, x in cache.frames.items()}
+        frames = self.frames_at(at)
         past = encode_actions(torch.from_numpy(cache.actions[at[:, :-1]]).to(device), model.spec.action)
         future = Futures.of(cache, rows, self.config.window)
         actions = encode_actions(future.actions(cache).to(device), model.spec.action)

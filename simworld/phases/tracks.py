@@ -43,7 +43,7 @@ class TracksPhase(Stage[CanvasWorldModel]):
         lookout, cache, device = self.model.lookout, self.cache, self.run.device
         assert lookout is not None
         at = frames_ago(cache, rows, lookout.sees)
-        frames = {c: torch.from_numpy(f[at]).to(device) for c, f in cache.frames.items()}
+        frames = self.frames_at(at)
         actors, state = (torch.from_numpy(x[rows]).to(device) for x in (cache.actors, cache.state))
         place = torch.from_numpy(rows).to(device)
         noise = NoiseStream(place, torch.full_like(place, self.seed))

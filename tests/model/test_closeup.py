@@ -37,7 +37,7 @@ SCENE = torch.tensor(
 
 def closeups(learned: bool = False) -> CloseUps:
     torch.manual_seed(0)
-    made = CloseUps(CAMERAS, MOUNTS, AGO, DT_S)
+    made = CloseUps(MOUNTS, AGO, DT_S)
     if learned:  # as if it had
         torch.nn.init.normal_(made.net.out.weight, std=0.1)
     return made.requires_grad_(True)
