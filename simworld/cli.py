@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from simworld import commands
 from simworld.config import to_json
-from simworld.train import TrainConfig
+from simworld.recipe import TrainConfig
 
 SHIPPED = ("driving", "push")  # env groups that have weights in simworld/pretrained
 SIZES = ("S", "M", "L", "XL")  # choices of conf/size

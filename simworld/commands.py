@@ -21,8 +21,8 @@ from simworld.evaluate import evaluate as judge
 from simworld.imagine import WorldModelVectorEnv
 from simworld.latent_world_model import LatentConfig
 from simworld.policy import Policy
+from simworld.recipe import TrainConfig
 from simworld.replay import command as replays
-from simworld.train import TrainConfig
 from simworld.train import train as fit_model
 
 Options = dict[str, Any]

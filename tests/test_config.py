@@ -10,8 +10,8 @@ import pytest
 
 from simworld.config import from_json, to_json
 from simworld.latent_world_model import LatentConfig
+from simworld.recipe import TrainConfig
 from simworld.reference_world_model import ReferenceWorldConfig
-from simworld.train import TrainConfig
 
 
 @pytest.mark.parametrize("config", [TrainConfig(), LatentConfig(), ReferenceWorldConfig()])

@@ -20,8 +20,9 @@ from simworld.model.reference import ReferenceConfig
 from simworld.nets.unet import UNetConfig
 from simworld.optim import Average, OptimConfig, build_optimizers, rate
 from simworld.phases import DynamicsPhase, PhaseConfig
+from simworld.recipe import TrainConfig
 from simworld.reference_world_model import ReferenceWorldConfig
-from simworld.train import TrainConfig, train
+from simworld.train import train
 
 from .tiny_world import PIXELS, SPEC, TRAIN, lively_model, write_store
 from .two_ranks import on_two_ranks

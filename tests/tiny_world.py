@@ -23,8 +23,8 @@ from simworld.nets.painter import PainterConfig
 from simworld.nets.transformer import TransformerConfig
 from simworld.optim import OptimConfig
 from simworld.phases import PhaseConfig
+from simworld.recipe import TrainConfig
 from simworld.start_films import StartFilms
-from simworld.train import TrainConfig
 
 WINDOW = 5  # frames that attention looks back, its own included
 STEER = ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0))

@@ -18,8 +18,9 @@ from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
 from simworld.data.windows import Batch
 from simworld.metrics.video import copy_last
+from simworld.recipe import TrainConfig
 from simworld.report.film import write_png
-from simworld.train import TrainConfig, train
+from simworld.train import train
 from simworld.world_model import WorldModel
 
 
