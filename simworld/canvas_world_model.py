@@ -23,6 +23,7 @@ from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import HeadsConfig, OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import FRAMES, Reader
+from simworld.model.reckoning import Reckoning
 from simworld.model.touch import Touch
 from simworld.world_model import lay_out_channels_last
 
@@ -31,15 +32,18 @@ EVEN = 0.005  # the error of a picture from which on it counts less than in prop
 
 @dataclass(frozen=True)
 class CanvasWorldConfig:
-    """`sample_steps`: network passes per frame."""
+    """`reckoning`: hidden width of what carries the state on, 0 for none; `sample_steps`: network passes per frame."""
 
     belief: BeliefConfig = field(default_factory=BeliefConfig)
     lookout: LookoutConfig = field(default_factory=LookoutConfig)
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
+    reckoning: int = 128
     sample_steps: int = 1
 
     def __post_init__(self) -> None:
+        if self.reckoning < 0:
+            raise ValueError(f"a width of reckoning must be at least 0, got {self.reckoning}")
         if self.sample_steps < 1:
             raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
 
@@ -126,6 +130,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             noted=self.canvas.painter.num_noted,
             state_names=spec.state_names,
         )
+        reckons = config.reckoning and self.heads.sizes["state"]
+        self.reckoning = (
+            Reckoning(len(spec.state_names), encoded_size(spec.action), config.reckoning) if reckons else None
+        )
         self.touch = Touch(spec.outcomes, self.heads.sizes, len(spec.state_names)) if self.looks_out else None
 
     @property
@@ -146,6 +154,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def estimate(self, belief: Tensor) -> Tensor:
         """The standardised state (b, s) that a belief holds to be the case; (b, 0) where the spec names none."""
         return self.heads.raw(belief)["state"].clamp(-4, 4)
+
+    def reckoned(self, state: Tensor, action: Tensor, told: Tensor) -> Tensor:
+        """The standardised state (b, s) a step of encoded action (b, a) after `state`, by what the belief tells of
+        it."""
+        return told if self.reckoning is None else self.reckoning(state, action, told).clamp(-4, 4)
 
     @torch.no_grad()
     def start(self, frames: Frames, actions: Tensor, *, seed: Tensor, actors: Tensor | None = None) -> CanvasState:
@@ -180,7 +193,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         untold = guesses if actors is None and self.lookout is not None else None
         belief = self.belief.roll(state.belief, encoded, actors, untold)
         raw = self.told_by(belief, untold, state)
-        now = raw["state"].clamp(-4, 4)
+        now = self.reckoned(state.state, encoded, raw["state"].clamp(-4, 4))
+        raw |= {"state": now}
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
         cast = self.cast(actors if untold is None else untold, belief, now, state, moved.step)

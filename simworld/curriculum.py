@@ -20,6 +20,7 @@ from simworld.phases import (
     CodecPhase,
     DynamicsPhase,
     LookoutPhase,
+    ReckoningPhase,
     ReferencePhase,
     TouchPhase,
     TracksPhase,
@@ -35,8 +36,8 @@ FEW = 20  # episodes, fewer than which are not worth setting aside
 def train_believing(
     model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache, run: Run
 ) -> dict[str, float]:
-    """Lookout, tracks, belief, touch, then what draws its frames (for `latent` a codec first and all latents between),
-    then trust; returns processor seconds by phase."""
+    """Lookout, tracks, close-ups, belief, reckoning, touch, then what draws its frames (for `latent` a codec first and
+    all latents between), then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
     seen, unseen = _parted_for_touch(model, config, cache)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
@@ -52,6 +53,11 @@ def train_believing(
         _measure_outcomes(model, seen)
         belief = BeliefPhase(model, seen, config.belief, config.belief_optim, config.seed, run)
         cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
+    if isinstance(model, CanvasWorldModel) and model.reckoning is not None and config.reckoning.steps:
+        num = config.reckoning_windows
+        reckoning = ReckoningPhase(model, unseen, config.reckoning, config.reckoning_optim, config.seed, run, num)
+        cpu_s["reckoning"] = fit(reckoning, run)
+        reckoning.finish()
     if isinstance(model, CanvasWorldModel) and model.touch is not None and config.touch.steps:
         model.touch.tokens.measure(torch.tensor(unseen.actors[::7]))
         touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
@@ -92,9 +98,12 @@ def _look_out(
 def _parted_for_touch(
     model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache
 ) -> tuple[FrameCache, FrameCache]:
-    """What lookout and belief learn from, and what touch does: all episodes where one learns without the other."""
-    touch = model.touch if isinstance(model, CanvasWorldModel) else None
-    if touch is None or not config.touch.steps or not config.belief.steps:
+    """What lookout and belief learn from, and what reckoning and touch do: all episodes where one learns without the
+    other."""
+    after = isinstance(model, CanvasWorldModel) and (
+        (model.touch is not None and config.touch.steps) or (model.reckoning is not None and config.reckoning.steps)
+    )
+    if not after or not config.belief.steps:
         return cache, cache
     return cache.parted(config.touch_aside, FEW)
 

@@ -73,18 +73,26 @@ def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
 
 
 def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    """Stopped in the phases of lookout, tracks, close-ups, belief and touch, and amid films of the canvas."""
+    """Stopped in the phases of lookout, tracks, close-ups, reckoning and touch, and amid films of the canvas."""
     store = write_store(tmp_path / "store", SPEC)
     short = PhaseConfig(steps=3, batch=4, window=4)
     config = dataclasses.replace(
-        PAINTING, canvas=LOOKING, lookout=short, tracks=short, closeups=short, touch=short, touch_windows=6
+        PAINTING,
+        canvas=LOOKING,
+        lookout=short,
+        tracks=short,
+        closeups=short,
+        reckoning=short,
+        reckoning_windows=6,
+        touch=short,
+        touch_windows=6,
     )
 
     def made(name: str) -> bytes:
         return (tmp_path / name / "model/model.safetensors").read_bytes()
 
     train(config, data=store, out=tmp_path / "whole", report=lambda line: None)
-    for steps in (2, 3, 3, 3, 4, 3):
+    for steps in (2, 3, 3, 3, 3, 4, 3):
         with pytest.raises(Interrupted):
             train(config, data=store, out=tmp_path / "parts", report=lambda line: None, stop_after=steps)
     train(config, data=store, out=tmp_path / "parts", report=lambda line: None)
@@ -92,6 +100,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     world = load_world_model(tmp_path / "whole")
     assert isinstance(world, CanvasWorldModel) and world.config == LOOKING and world.lookout is not None
     assert world.touch is not None and float(world.touch.learned) == 1.0
+    assert world.reckoning is not None and float(world.reckoning.learned) == 1.0
 
 
 def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,15 +111,23 @@ def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, mo
         rows[phase.name] = len(phase.cache.actions)
         return 0.0
 
-    monkeypatch.setattr("simworld.train.fit", note)
-    monkeypatch.setattr("simworld.train.FEW", 1)
+    monkeypatch.setattr("simworld.curriculum.fit", note)
+    monkeypatch.setattr("simworld.curriculum.FEW", 1)
     short = PhaseConfig(steps=3, batch=4, window=4)
     config = dataclasses.replace(
-        PAINTING, canvas=LOOKING, lookout=short, tracks=short, closeups=short, touch=short, aside=0.0, touch_aside=0.5
+        PAINTING,
+        canvas=LOOKING,
+        lookout=short,
+        tracks=short,
+        closeups=short,
+        reckoning=short,
+        touch=short,
+        aside=0.0,
+        touch_aside=0.5,
     )
     train(config, data=store, out=tmp_path / "both", report=lambda line: None)
     assert rows["belief"] == rows["lookout"] and rows["belief"] + rows["touch"] == rows["paint"]
-    assert rows["tracks"] == rows["touch"]
+    assert rows["tracks"] == rows["reckoning"] == rows["touch"]
 
     without = dataclasses.replace(config, belief=dataclasses.replace(short, steps=0))
     train(without, data=store, out=tmp_path / "touch", report=lambda line: None)

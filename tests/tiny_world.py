@@ -60,6 +60,8 @@ TRAIN = TrainConfig(
     dynamics=PhaseConfig(steps=6, batch=4, window=6, rolled_every=2),
     dynamics_optim=OptimConfig(warmup_steps=1),
     belief=PhaseConfig(steps=2, batch=4, window=4),
+    reckoning=PhaseConfig(steps=2, batch=4, window=4),
+    reckoning_windows=6,
     trust=PhaseConfig(steps=3, batch=4),
     trust_windows=8,
     precision="float32",

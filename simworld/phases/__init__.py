@@ -10,6 +10,7 @@ from simworld.phases.common import PhaseConfig, stream
 from simworld.phases.dynamics import DynamicsPhase
 from simworld.phases.encode import encode_all
 from simworld.phases.lookout import LookoutPhase
+from simworld.phases.reckoning import ReckoningPhase
 from simworld.phases.reference import ReferencePhase
 from simworld.phases.touch import TouchPhase
 from simworld.phases.tracks import TracksPhase
@@ -23,6 +24,7 @@ __all__ = [
     "DynamicsPhase",
     "LookoutPhase",
     "PhaseConfig",
+    "ReckoningPhase",
     "ReferencePhase",
     "TouchPhase",
     "TracksPhase",

@@ -26,7 +26,8 @@ SOFTEST = 0.33  # of the resolution is left to the softest pictures that the rea
 @dataclass
 class Films:
     """b films under way: the row of each one's newest frame, how many steps it has lasted and how many are left to it,
-    its newest two frames and its first {camera: uint8 (b, h, w, 3)}, its belief (b, d) and guesses (b, g, 9), the
+    its newest two frames and its first {camera: uint8 (b, h, w, 3)}, its belief (b, d), the standardised state (b, s)
+    that it holds to be the case and guesses (b, g, 9), the
     actors (b, n, 9) drawn and the boxes in which the first frame showed them {camera: (b, n, 4)}, how the ego has
     crossed the road since (b, 6), and whether it is told of actors and of the true state."""
 
@@ -37,6 +38,7 @@ class Films:
     before: Frames
     first: Frames
     belief: Tensor
+    state: Tensor
     guesses: Tensor
     actors: Tensor
     seen: dict[str, Tensor]
@@ -106,10 +108,9 @@ class CanvasPhase(Stage[CanvasWorldModel]):
         actors = torch.where(films.told[:, None, None], recorded, torch.nan) if recorded is not None else None
         with torch.no_grad():
             encoded = encode_actions(action, self.cache.spec.action)
-            known = self.model.estimate(films.belief)
-            guesses = self.model.coasted(films.guesses, known)
+            guesses = self.model.coasted(films.guesses, films.state)
             belief = self.model.belief.roll(films.belief, encoded, actors, guesses)
-            own = known, self.model.estimate(belief)
+            own = films.state, self.model.reckoned(films.state, encoded, self.model.estimate(belief))
             before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
             untold = guesses if self.model.lookout is not None else None
@@ -129,6 +130,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
             last=painted,
             before=films.last,
             belief=belief,
+            state=own[1],
             guesses=guesses,
             crossed=moved.crossed,
         )
@@ -173,6 +175,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
             before=self.frames_at(chosen - 1),
             first=last,
             belief=belief,
+            state=own,
             guesses=guesses,
             actors=actors,
             seen=seen,

@@ -5,33 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.futures import Futures, frames_ago
-from simworld.model.actions import encode_actions
-from simworld.model.outcomes import OutcomeTargets
-from simworld.phases.common import Stage, drawn_once, picked
+from simworld.phases.common import Stage, picked
+from simworld.phases.rolled import Rolled, rolled_once
 
-CONTEXT = 8  # real steps before each
 PRESENT = 50.0  # how much more the hazard of the present step counts than those of later ones
 WEIGHTS = {"event": 1.0, "category": 3.0, "scalar": 30.0}  # of the outcomes' losses
-
-
-@dataclass(frozen=True)
-class Rolled:
-    """n windows of t steps: who is guessed to be there (n, t, g, 9) after each, the standardised state (n, t, s) as it
-    is believed to be before each, and the truth (n, t)."""
-
-    guesses: Tensor
-    state: Tensor
-    targets: OutcomeTargets
-
-    def part(self, rows: Tensor) -> Rolled:
-        return Rolled(self.guesses[rows], self.state[rows], self.targets.map(lambda x: x[rows]))
 
 
 @dataclass
@@ -48,12 +30,7 @@ class TouchPhase(Stage[CanvasWorldModel]):
     @cached_property
     def rolled(self) -> Rolled:
         """The same on every rank, rolled on when they are first asked for."""
-        parts = [self._roll(x) for x in drawn_once(self.cache, self.config, self.num_windows, self.seed + 2)]
-        return Rolled(
-            torch.cat([p.guesses for p in parts]),
-            torch.cat([p.state for p in parts]),
-            parts[0].targets.map(lambda *x: torch.cat(x), *(p.targets for p in parts[1:])),
-        )
+        return rolled_once(self, self.num_windows, self.seed + 2)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         seen = self.rolled.part(picked(self.num_windows, self.config.batch, self.seed, step, self.run))
@@ -71,25 +48,3 @@ class TouchPhase(Stage[CanvasWorldModel]):
         """From now on it counts."""
         assert self.model.touch is not None
         self.model.touch.learned.fill_(1.0)
-
-    @torch.no_grad()
-    def _roll(self, rows: NDArray[np.int64]) -> Rolled:
-        model, cache, device = self.model, self.cache, self.run.device
-        at = frames_ago(cache, rows, range(CONTEXT, -1, -1))
-        frames = self.frames_at(at)
-        past = encode_actions(torch.from_numpy(cache.actions[at[:, :-1]]).to(device), model.spec.action)
-        future = Futures.of(cache, rows, self.config.window)
-        actions = encode_actions(future.actions(cache).to(device), model.spec.action)
-        with self.run.autocasting():
-            belief = model.belief.begin(frames, past).float()
-            state = model.estimate(belief).float()
-            guesses = model.spotted(frames, state).float()
-            every, states = [], []
-            for action in actions.unbind(1):
-                guesses = model.coasted(guesses, state)
-                every.append(guesses)
-                states.append(state)
-                belief = model.belief.roll(belief, action, None, guesses)
-                state = model.estimate(belief).float()
-        targets = future.targets(cache).map(lambda x: x.to(device))
-        return Rolled(torch.stack(every, dim=1), torch.stack(states, dim=1), targets)

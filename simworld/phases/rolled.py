@@ -1,0 +1,78 @@
+"""What a finished belief holds to be the case when it is rolled on from many windows, beside what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simworld.canvas_world_model import CanvasWorldModel
+from simworld.futures import Futures, frames_ago
+from simworld.model.actions import encode_actions
+from simworld.model.outcomes import OutcomeTargets
+from simworld.phases.common import Stage, drawn_once
+
+CONTEXT = 8  # real steps before each
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """n windows of t steps: who is guessed to be there (n, t, g, 9) after each, the standardised state (n, t, s) before
+    each, what the belief tells of it after each (n, t, s), the encoded actions (n, t, a), the state (n, s) that was
+    recorded before the first, in its own units, and the truth (n, t)."""
+
+    guesses: Tensor
+    state: Tensor
+    told: Tensor
+    actions: Tensor
+    began: Tensor
+    targets: OutcomeTargets
+
+    def part(self, rows: Tensor) -> Rolled:
+        """The windows `rows`."""
+        return self.joined(lambda *x: x[0][rows])
+
+    def joined(self, join: Callable[..., Tensor], *others: Rolled) -> Rolled:
+        """`join` applied to every tensor and its twins in `others`."""
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            twins = [getattr(x, name) for x in others]
+            values[name] = join(value, *twins) if isinstance(value, Tensor) else value.map(join, *twins)
+        return Rolled(**values)
+
+
+def rolled_once(stage: Stage[CanvasWorldModel], num: int, seed: int) -> Rolled:
+    """`num` windows of a stage, the same on every rank."""
+    first, *rest = [_rolled(stage, rows) for rows in drawn_once(stage.cache, stage.config, num, seed)]
+    return first.joined(lambda *x: torch.cat(x), *rest)
+
+
+@torch.no_grad()
+def _rolled(stage: Stage[CanvasWorldModel], rows: NDArray[np.int64]) -> Rolled:
+    model, cache, device = stage.model, stage.cache, stage.run.device
+    at = frames_ago(cache, rows, range(CONTEXT, -1, -1))
+    frames = stage.frames_at(at)
+    past = encode_actions(torch.from_numpy(cache.actions[at[:, :-1]]).to(device), model.spec.action)
+    future = Futures.of(cache, rows, stage.config.window)
+    actions = encode_actions(future.actions(cache).to(device), model.spec.action)
+    with stage.run.autocasting():
+        belief = model.belief.begin(frames, past).float()
+        state = model.estimate(belief).float()
+        guesses = model.spotted(frames, state).float()
+        every, states, told = [], [], []
+        for action in actions.unbind(1):
+            guesses = model.coasted(guesses, state)
+            every.append(guesses)
+            states.append(state)
+            belief = model.belief.roll(belief, action, None, guesses)
+            told.append(model.estimate(belief).float())
+            state = model.reckoned(state, action, told[-1])
+    targets = future.targets(cache).map(lambda x: x.to(device))
+    began = torch.from_numpy(cache.state[rows]).to(device)
+    every_, states_, told_ = (torch.stack(x, dim=1) for x in (every, states, told))
+    return Rolled(every_, states_, told_, actions, began, targets)
