@@ -17,6 +17,7 @@ from simworld.model.ahead import LANES, ROAD, Ahead
 from simworld.model.belief import Belief, BeliefConfig
 from simworld.model.canvas import Canvas, CanvasConfig, Cast, Frames, Known, Pictures
 from simworld.model.carrying import SPEED, YAW_RATE, Motion
+from simworld.model.forecast import Forecast
 from simworld.model.guesses import coasted
 from simworld.model.lookout import Lookout, LookoutConfig
 from simworld.model.noise import NoiseStream
@@ -32,18 +33,20 @@ EVEN = 0.005  # the error of a picture from which on it counts less than in prop
 
 @dataclass(frozen=True)
 class CanvasWorldConfig:
-    """`reckoning`: hidden width of what carries the state on, 0 for none; `sample_steps`: network passes per frame."""
+    """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, 0 for
+    none; `sample_steps`: network passes per frame."""
 
     belief: BeliefConfig = field(default_factory=BeliefConfig)
     lookout: LookoutConfig = field(default_factory=LookoutConfig)
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     reckoning: int = 128
+    forecast: int = 64
     sample_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.reckoning < 0:
-            raise ValueError(f"a width of reckoning must be at least 0, got {self.reckoning}")
+        if min(self.reckoning, self.forecast) < 0:
+            raise ValueError(f"widths must be at least 0, got reckoning {self.reckoning}, forecast {self.forecast}")
         if self.sample_steps < 1:
             raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
 
@@ -134,6 +137,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         self.reckoning = (
             Reckoning(len(spec.state_names), encoded_size(spec.action), config.reckoning) if reckons else None
         )
+        forecasts = config.forecast and self.looks_out
+        self.forecast = Forecast(spec.state_names, spec.dt_s, config.forecast) if forecasts else None
         self.touch = Touch(spec.outcomes, self.heads.sizes, len(spec.state_names)) if self.looks_out else None
 
     @property
@@ -261,7 +266,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         """The guesses (b, g, 9) a step after the standardised state (b, s)."""
         if self.lookout is None:
             return guesses
-        speed, yaw_rate = self.ego(state).unbind(1)
+        ego, (mean, std) = self.ego(state), self.scale
+        if self.forecast is not None:
+            guesses = self.forecast(guesses, state * std + mean, state, ego)
+        speed, yaw_rate = ego.unbind(1)
         return coasted(guesses, Motion.of(speed, yaw_rate, self.spec.dt_s))
 
     def ego(self, state: Tensor) -> Tensor:

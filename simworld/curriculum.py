@@ -19,6 +19,7 @@ from simworld.phases import (
     CloseUpsPhase,
     CodecPhase,
     DynamicsPhase,
+    ForecastPhase,
     LookoutPhase,
     ReckoningPhase,
     ReferencePhase,
@@ -36,8 +37,8 @@ FEW = 20  # episodes, fewer than which are not worth setting aside
 def train_believing(
     model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache, run: Run
 ) -> dict[str, float]:
-    """Lookout, tracks, close-ups, belief, reckoning, touch, then what draws its frames (for `latent` a codec first and
-    all latents between), then trust; returns processor seconds by phase."""
+    """Lookout, tracks, close-ups, belief, reckoning, forecast, touch, then what draws its frames (for `latent` a codec
+    first and all latents between), then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
     seen, unseen = _parted_for_touch(model, config, cache)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
@@ -53,16 +54,8 @@ def train_believing(
         _measure_outcomes(model, seen)
         belief = BeliefPhase(model, seen, config.belief, config.belief_optim, config.seed, run)
         cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
-    if isinstance(model, CanvasWorldModel) and model.reckoning is not None and config.reckoning.steps:
-        num = config.reckoning_windows
-        reckoning = ReckoningPhase(model, unseen, config.reckoning, config.reckoning_optim, config.seed, run, num)
-        cpu_s["reckoning"] = fit(reckoning, run)
-        reckoning.finish()
-    if isinstance(model, CanvasWorldModel) and model.touch is not None and config.touch.steps:
-        model.touch.tokens.measure(torch.tensor(unseen.actors[::7]))
-        touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
-        cpu_s["touch"] = fit(touch, run)
-        touch.finish()
+    if isinstance(model, CanvasWorldModel):
+        cpu_s |= _go_on(model, config, unseen, run)
     if isinstance(model, CanvasWorldModel) and config.paint.steps:
         paint = CanvasPhase(model, cache, config.paint, config.paint_optim, config.seed, run)
         cpu_s["paint"] = fit(paint, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
@@ -95,13 +88,35 @@ def _look_out(
     return cpu_s
 
 
+def _go_on(model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run: Run) -> dict[str, float]:
+    """How the state and the others go on, and what comes of it, where the belief rolls on what it never saw."""
+    cpu_s: dict[str, float] = {}
+    num = config.reckoning_windows
+    reckoning = ReckoningPhase(model, unseen, config.reckoning, config.reckoning_optim, config.seed, run, num)
+    if model.reckoning is not None and config.reckoning.steps:
+        cpu_s["reckoning"] = fit(reckoning, run)
+        reckoning.finish()
+    if model.forecast is not None and config.forecast.steps:
+        forecast = ForecastPhase(
+            model, unseen, config.forecast, config.forecast_optim, config.seed, run, windows=reckoning
+        )
+        cpu_s["forecast"] = fit(forecast, run)
+    if model.touch is not None and config.touch.steps:
+        model.touch.tokens.measure(torch.tensor(unseen.actors[::7]))
+        touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
+        cpu_s["touch"] = fit(touch, run)
+        touch.finish()
+    return cpu_s
+
+
 def _parted_for_touch(
     model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache
 ) -> tuple[FrameCache, FrameCache]:
     """What lookout and belief learn from, and what reckoning and touch do: all episodes where one learns without the
     other."""
-    after = isinstance(model, CanvasWorldModel) and (
-        (model.touch is not None and config.touch.steps) or (model.reckoning is not None and config.reckoning.steps)
+    after = isinstance(model, CanvasWorldModel) and any(
+        part is not None and phase.steps
+        for part, phase in ((model.reckoning, config.reckoning), (model.touch, config.touch))
     )
     if not after or not config.belief.steps:
         return cache, cache

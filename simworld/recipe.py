@@ -25,7 +25,8 @@ READ_BY = {
     "canvas": BELIEVING
     | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"}
     | {"tracks", "tracks_optim", "closeups", "closeups_optim"}
-    | {"reckoning", "reckoning_optim", "reckoning_windows", "touch", "touch_optim", "touch_windows", "touch_aside"},
+    | {"reckoning", "reckoning_optim", "reckoning_windows", "forecast", "forecast_optim"}
+    | {"touch", "touch_optim", "touch_windows", "touch_aside"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -38,12 +39,12 @@ class TrainConfig:
     `budget_min` gives processor minutes instead of steps, of which `belief_share` goes to the belief and the outcome
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
     `codec_share` to the codec that model=latent has. What looks in turn say of places and velocities is learned after
-    the lookout, then what close-ups do, and after the belief how the state goes on, from `reckoning_windows` windows,
-    and what guesses of others say of events: each but that from `touch_windows` windows, all of the share `touch_aside`
-    of a large store's episodes, which lookout and belief never saw, as what they hold of episodes that they know by
-    heart is too good. What expects the error learns last, from `trust_windows` windows of episodes
-    that no other saw, and hazards are calibrated there: the share `aside` of a large store's. `init` is a checkpoint to
-    go on from, whose codec is kept. A phase of no steps is left out.
+    the lookout, then what close-ups do, and after the belief how the state and the others go on, from
+    `reckoning_windows` windows, and what guesses of others say of events: each but those two from `touch_windows`
+    windows, all of the share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what
+    they hold of episodes that they know by heart is too good. What expects the error learns last, from `trust_windows`
+    windows of episodes that no other saw, and hazards are calibrated there: the share `aside` of a large store's.
+    `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
     affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
     no activations inside a block and computes them again.
@@ -78,6 +79,10 @@ class TrainConfig:
         default_factory=lambda: OptimConfig(kind="adamw", lr=3e-3, cooldown=1.0, ema=0.998, weight_decay=1e-3)
     )
     reckoning_windows: int = 12000
+    forecast: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64))
+    forecast_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=1.0, ema=0.998, weight_decay=1e-2)
+    )
     touch: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1500, batch=64, window=30, event_fraction=0.5))
     touch_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=0.5, weight_decay=0.02)

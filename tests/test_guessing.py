@@ -73,7 +73,7 @@ def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
 
 
 def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    """Stopped in the phases of lookout, tracks, close-ups, reckoning and touch, and amid films of the canvas."""
+    """Stopped in the phases of the lookout, of what goes on after it and of touch, and amid films of the canvas."""
     store = write_store(tmp_path / "store", SPEC)
     short = PhaseConfig(steps=3, batch=4, window=4)
     config = dataclasses.replace(
@@ -84,6 +84,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         closeups=short,
         reckoning=short,
         reckoning_windows=6,
+        forecast=short,
         touch=short,
         touch_windows=6,
     )
@@ -92,7 +93,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         return (tmp_path / name / "model/model.safetensors").read_bytes()
 
     train(config, data=store, out=tmp_path / "whole", report=lambda line: None)
-    for steps in (2, 3, 3, 3, 3, 4, 3):
+    for steps in (2, 3, 3, 3, 3, 3, 4, 3):
         with pytest.raises(Interrupted):
             train(config, data=store, out=tmp_path / "parts", report=lambda line: None, stop_after=steps)
     train(config, data=store, out=tmp_path / "parts", report=lambda line: None)
@@ -127,7 +128,7 @@ def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, mo
     )
     train(config, data=store, out=tmp_path / "both", report=lambda line: None)
     assert rows["belief"] == rows["lookout"] and rows["belief"] + rows["touch"] == rows["paint"]
-    assert rows["tracks"] == rows["reckoning"] == rows["touch"]
+    assert rows["tracks"] == rows["reckoning"] == rows["forecast"] == rows["touch"]
 
     without = dataclasses.replace(config, belief=dataclasses.replace(short, steps=0))
     train(without, data=store, out=tmp_path / "touch", report=lambda line: None)

@@ -62,6 +62,7 @@ TRAIN = TrainConfig(
     belief=PhaseConfig(steps=2, batch=4, window=4),
     reckoning=PhaseConfig(steps=2, batch=4, window=4),
     reckoning_windows=6,
+    forecast=PhaseConfig(steps=2, batch=4),
     trust=PhaseConfig(steps=3, batch=4),
     trust_windows=8,
     precision="float32",

@@ -9,6 +9,7 @@ from simworld.phases.codec import CodecPhase
 from simworld.phases.common import PhaseConfig, stream
 from simworld.phases.dynamics import DynamicsPhase
 from simworld.phases.encode import encode_all
+from simworld.phases.forecast import ForecastPhase
 from simworld.phases.lookout import LookoutPhase
 from simworld.phases.reckoning import ReckoningPhase
 from simworld.phases.reference import ReferencePhase
@@ -22,6 +23,7 @@ __all__ = [
     "CloseUpsPhase",
     "CodecPhase",
     "DynamicsPhase",
+    "ForecastPhase",
     "LookoutPhase",
     "PhaseConfig",
     "ReckoningPhase",

@@ -22,15 +22,19 @@ CONTEXT = 8  # real steps before each
 
 @dataclass(frozen=True)
 class Rolled:
-    """n windows of t steps: who is guessed to be there (n, t, g, 9) after each, the standardised state (n, t, s) before
-    each, what the belief tells of it after each (n, t, s), the encoded actions (n, t, a), the state (n, s) that was
-    recorded before the first, in its own units, and the truth (n, t)."""
+    """n windows of t steps: who is spotted (n, g, 9) before the first, who is guessed to be there (n, t, g, 9) after
+    each, the standardised state (n, t, s) before each, what the belief tells of it after each (n, t, s) and the encoded
+    actions (n, t, a); and what was recorded: the state (n, s), in its own units, and who was met (n, m, 9) before the
+    first, the actors (n, t, m, 9) after each, and what came of it (n, t)."""
 
+    spotted: Tensor
     guesses: Tensor
     state: Tensor
     told: Tensor
     actions: Tensor
     began: Tensor
+    met: Tensor
+    actors: Tensor
     targets: OutcomeTargets
 
     def part(self, rows: Tensor) -> Rolled:
@@ -63,7 +67,7 @@ def _rolled(stage: Stage[CanvasWorldModel], rows: NDArray[np.int64]) -> Rolled:
     with stage.run.autocasting():
         belief = model.belief.begin(frames, past).float()
         state = model.estimate(belief).float()
-        guesses = model.spotted(frames, state).float()
+        spotted = guesses = model.spotted(frames, state).float()
         every, states, told = [], [], []
         for action in actions.unbind(1):
             guesses = model.coasted(guesses, state)
@@ -72,7 +76,15 @@ def _rolled(stage: Stage[CanvasWorldModel], rows: NDArray[np.int64]) -> Rolled:
             belief = model.belief.roll(belief, action, None, guesses)
             told.append(model.estimate(belief).float())
             state = model.reckoned(state, action, told[-1])
-    targets = future.targets(cache).map(lambda x: x.to(device))
-    began = torch.from_numpy(cache.state[rows]).to(device)
-    every_, states_, told_ = (torch.stack(x, dim=1) for x in (every, states, told))
-    return Rolled(every_, states_, told_, actions, began, targets)
+    began, met = (torch.from_numpy(x[rows]).to(device) for x in (cache.state, cache.actors))
+    return Rolled(
+        spotted=spotted,
+        guesses=torch.stack(every, dim=1),
+        state=torch.stack(states, dim=1),
+        told=torch.stack(told, dim=1),
+        actions=actions,
+        began=began,
+        met=met,
+        actors=future.actors(cache).to(device),
+        targets=future.targets(cache).map(lambda x: x.to(device)),
+    )
