@@ -41,7 +41,7 @@ class ForecastPhase(Stage[CanvasWorldModel]):
             for action, told in zip(seen.actions.unbind(1), seen.told.unbind(1), strict=True):
                 states.append(state)
                 state = model.reckoned(state, action, told)
-        return torch.stack(states, dim=1), *_followed(seen, model)
+        return torch.stack(states, dim=1), *followed(seen, model)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         chosen = picked(len(self.windows.rolled.spotted), self.config.batch, self.seed, step, self.run)
@@ -64,7 +64,7 @@ class ForecastPhase(Stage[CanvasWorldModel]):
         return {"loss": (each * counts).sum() / counts.sum().clamp(min=1e-6)}
 
 
-def _followed(seen: Rolled, model: CanvasWorldModel) -> tuple[Tensor, Tensor]:
+def followed(seen: Rolled, model: CanvasWorldModel) -> tuple[Tensor, Tensor]:
     """Where those spotted in windows are after each step (n, t, g, 9), without NaN, and while that is known (n, t, g):
     rows of the record are those nearest now, so each is followed from step to step."""
     ego = torch.cat([seen.began[:, None], seen.targets.state[:, :-1]], dim=1)[..., model.canvas.motion_at].nan_to_num()
