@@ -28,6 +28,7 @@ from simworld.model.reckoning import Reckoning
 from simworld.model.touch import Touch
 from simworld.world_model import lay_out_channels_last
 
+NUM_MARKS, AGE_S = 5, 3.0  # for so long it matters how old a film is
 EVEN = 0.005  # the error of a picture from which on it counts less than in proportion
 
 
@@ -131,6 +132,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             spec.outcomes,
             features=config.belief.size,
             noted=self.canvas.painter.num_noted,
+            marks=NUM_MARKS if self.looks_out else 0,
             state_names=spec.state_names,
         )
         reckons = config.reckoning and self.heads.sizes["state"]
@@ -229,7 +231,20 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             crossed=moved.crossed,
             step=state.step + 1,
         )
-        return Watched(state, frames, torch.cat([belief, noted], dim=-1), raw)
+        features = torch.cat([belief, noted, *self.marks(guesses, state)], dim=-1)
+        return Watched(state, frames, features, raw)
+
+    def marks(self, guesses: Tensor, state: CanvasState) -> list[Tensor]:
+        """What else says how far a step is to be trusted, of a model that guesses who is there (b, g, 9): how near the
+        nearest is and how many there are, and how long ago the last real frame was; (b, NUM_MARKS)."""
+        if self.lookout is None:
+            return []
+        away = torch.linalg.vector_norm(guesses[..., 1:3], dim=-1)
+        near = away.nan_to_num(torch.inf).amin(-1)
+        age_s = ((state.step - 1) * self.spec.dt_s).clamp(max=AGE_S)
+        return [
+            torch.stack([(-near / 5).exp(), (-near / 20).exp(), away.isfinite().sum(-1) / 4, age_s, (-age_s).exp()], -1)
+        ]
 
     def told_by(self, belief: Tensor, guesses: Tensor | None, before: CanvasState) -> dict[str, Tensor]:
         """What is read off a belief (b, d), and off guesses (b, g, 9), a step after the state `before`: what that

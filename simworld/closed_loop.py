@@ -13,20 +13,19 @@ from simworld.believing import BelievingWorldModel
 from simworld.data.cache import FrameCache
 from simworld.data.windows import WindowSampler
 from simworld.futures import Futures
-from simworld.model.outcomes import OutcomeTargets
 from simworld.model.pixels import to_model
 from simworld.model.reader import FRAMES
 
 TOLD_EVERY = 4  # one batch in so many is told of the actors
+LEAST = 1e-3  # an error below which one is as good as another
 
 
 @dataclass(frozen=True)
 class Samples:
-    """m imagined steps: features (m, d), log of how wrong the imagined frames are (m,), and the truth."""
+    """m imagined steps: features (m, d), and log of how wrong the imagined frames are (m,)."""
 
     features: Tensor
     log_error: Tensor
-    targets: OutcomeTargets
 
 
 class ClosedLoop:
@@ -56,11 +55,7 @@ class ClosedLoop:
     def samples(self, num_windows: int) -> Samples:
         """Every imagined step of `num_windows` windows, rounded up to whole batches, up to its episode's end."""
         parts = [self._batch(i) for i in range(-(-num_windows // self.sampler.batch))]
-        return Samples(
-            torch.cat([p.features for p in parts]),
-            torch.cat([p.log_error for p in parts]),
-            parts[0].targets.map(lambda *x: torch.cat(x), *(p.targets for p in parts[1:])),
-        )
+        return Samples(torch.cat([p.features for p in parts]), torch.cat([p.log_error for p in parts]))
 
     def _batch(self, number: int) -> Samples:
         rows, k, h = self.sampler.rows(number), self.context, self.horizon
@@ -77,23 +72,22 @@ class ClosedLoop:
             actors=None if actors is None else actors[:, :k],
         )
         film = {c: x[:, k + 2 - FRAMES : k + 1] for c, x in real.items()}
-        whole = future.targets(self.cache).map(lambda x: x[:, k:].to(self.device))
+        true = future.targets(self.cache).state[:, k:].to(self.device)
         features, errors = [], []
         for t in range(k, k + h):
             state, frames, seen, _ = self.model.watch(state, actions[:, t], None if actors is None else actors[:, t])
             features.append(seen)
             film = {c: torch.cat([x, frames[c][:, None]], dim=1)[:, -FRAMES:] for c, x in film.items()}
-            errors.append(self._error(film, {c: x[:, t + 1] for c, x in real.items()}, whole.state[:, t - k]))
+            errors.append(self._error(film, {c: x[:, t + 1] for c, x in real.items()}, true[:, t - k]))
         return Samples(
             torch.stack(features, dim=1)[valid],
-            torch.stack(errors, dim=1)[valid].clamp(min=1e-6).log(),
-            whole.map(lambda x: x[valid]),
+            torch.stack(errors, dim=1)[valid].clamp(min=LEAST).log(),
         )
 
     def _error(self, film: dict[str, Tensor], real: dict[str, Tensor], state: Tensor) -> Tensor:
         """How wrong (b,) the newest frames of a film are: the state that they show, or else their pixels."""
         read = self.model.read_off(film)
         if read is not None:
-            return self.model.heads.state_loss(read, state)
+            return self.model.heads.shown_error(read, state)
         off = [(to_model(film[c][:, -1]) - to_model(x)).square().mean((1, 2, 3)) for c, x in real.items()]
         return torch.stack(off).mean(0)

@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.episode import OutcomeSpec
+from simworld.model.carrying import LATERAL, SPEED
 from simworld.model.factors import Factors, one_of
 from simworld.model.state_error import StateError
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+SHOWN = (SPEED, LATERAL, "gap_m", "closing_mps")  # of a state, by which it is judged how wrong a picture is
 SMALL = 0.1  # of a scalar's scale: what is smaller counts by its difference even where errors are relative
 
 
@@ -79,7 +81,8 @@ class OutcomePrediction(NamedTuple):
 class OutcomeHeads(nn.Module):
     """One hidden layer over features (..., d), then a linear layer whose slices are the outcomes.
 
-    `noted` further features say nothing of outcomes, but how large an error to expect.
+    `noted` further features say nothing of outcomes, but how large an error to expect, and so do `marks` more, which
+    are read as they are.
     """
 
     reward_mean: Tensor
@@ -99,20 +102,21 @@ class OutcomeHeads(nn.Module):
         *,
         features: int,
         noted: int = 0,
+        marks: int = 0,
         state_names: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.config, self.specs = config, specs
-        names = state_names if config.state else ()
+        self.state_names = names = state_names if config.state else ()
         own = {"reward": 1, "terminated": 1}
         taken = [s.name for s in specs if s.name in (*own, "error", "state")]
         if taken:
             raise ValueError(f"an outcome can not be named {taken[0]!r}: every model has a head of that name")
         self.sizes = own | {s.name: self._size(s) for s in specs} | {"state": len(names)}
-        self.num_known, self.num_features = features, features + noted
+        self.num_known, self.num_noted, self.num_features = features, noted, features + noted + marks
         self.hidden = nn.Linear(features, config.width)
         self.doubt = nn.Sequential(
-            nn.Linear(features + noted, config.doubt_width), nn.GELU(), nn.Linear(config.doubt_width, 1)
+            nn.Linear(self.num_features, config.doubt_width), nn.GELU(), nn.Linear(config.doubt_width, 1)
         )
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
         self.factors = Factors(specs)
@@ -144,17 +148,18 @@ class OutcomeHeads(nn.Module):
         return dict(zip(self.sizes, out.split(list(self.sizes.values()), dim=-1), strict=True))
 
     def raw(self, features: Tensor) -> dict[str, Tensor]:
-        """Logits and standardised values, {name: (..., size)} in float32, of features (..., d) or (..., d + noted)."""
+        """Logits and standardised values, {name: (..., size)} in float32, of features (..., d) or of all."""
         known = _normed(features[..., : self.num_known].to(self.hidden.weight.dtype))
         return self._split(self.out(F.gelu(self.hidden(known), approximate="tanh")).float())
 
     def expected_error(self, features: Tensor) -> Tensor:
-        """Logarithm (...) of the error to expect of the frame and the state, of features (..., d + noted)."""
-        parts = features.to(self.hidden.weight.dtype).tensor_split([self.num_known], dim=-1)
-        return self.doubt(torch.cat([_normed(x) for x in parts], dim=-1))[..., 0].float()
+        """Logarithm (...) of the error to expect of the frame, of all features (..., d + noted + marks)."""
+        split = [self.num_known, self.num_known + self.num_noted]
+        known, noted, marks = features.to(self.hidden.weight.dtype).tensor_split(split, dim=-1)
+        return self.doubt(torch.cat([_normed(known), _normed(noted), marks], dim=-1))[..., 0].float()
 
     def forward(self, features: Tensor, raw: dict[str, Tensor] | None = None) -> OutcomePrediction:
-        """What is told by features (..., d + noted); `raw` spares reading them again."""
+        """What is told by features (..., d + noted + marks); `raw` spares reading them again."""
         raw = self.raw(features) if raw is None else raw
         calibrated = self._calibration()
         kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "scalar", "category")}
@@ -182,7 +187,11 @@ class OutcomeHeads(nn.Module):
         ).sigmoid_()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Weights saved without a calibration, or without factors, keep the identity."""
+        """Weights saved without a calibration, or without factors, keep the identity, and those without marks make
+        nothing of them."""
+        doubt = prefix + "doubt.0.weight"
+        if doubt in state_dict and state_dict[doubt].shape[1] == self.num_known + self.num_noted:
+            state_dict[doubt] = F.pad(state_dict[doubt], (0, self.num_features - self.num_known - self.num_noted))
         for name, x in self.state_dict().items():
             if name.startswith(("hazard_", "factors.")):
                 state_dict.setdefault(prefix + name, x)
@@ -194,15 +203,11 @@ class OutcomeHeads(nn.Module):
         expected = self.expected_error(features).flatten()
         self.usual_error.copy_(torch.quantile(expected, torch.linspace(0, 1, 101, device=expected.device)))
 
-    def doubt_loss(self, features: Tensor, targets: OutcomeTargets, log_error: Tensor) -> Tensor:
+    def doubt_loss(self, features: Tensor, log_error: Tensor) -> Tensor:
         """How wrong the expected error is (Yoo and Kweon 2019, "Learning Loss for Active Learning").
 
-        log_error (b, t): log of how wrong the model's own frame is, to which that of the estimated state is added where
-        there is one.
+        log_error (...): log of how wrong the model's own frame is.
         """
-        if self.sizes["state"]:
-            off = self.state_loss(self.raw(features)["state"], targets.state).detach()
-            log_error = log_error + off.clamp(min=1e-6).log()
         return F.smooth_l1_loss(self.expected_error(features), log_error)
 
     def loss(
@@ -246,6 +251,14 @@ class OutcomeHeads(nn.Module):
             else:
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses
+
+    def shown_error(self, read: Tensor, state: Tensor) -> Tensor:
+        """How far (...) the standardised numbers (..., s) that a frame shows are off the env's state (..., s): the mean
+        over those of SHOWN, each in units of its spread, or over all where a spec has none of them."""
+        at = [i for i, name in enumerate(self.state_names) if name in SHOWN] or list(range(len(self.state_names)))
+        off = (read - self.standard_state(state)).abs()[..., at]
+        known = off.isfinite()
+        return torch.where(known, off, 0.0).sum(-1) / known.sum(-1).clamp(min=1)
 
     def state_loss(self, told: Tensor, state: Tensor) -> Tensor:
         """How far (...) the standardised state (..., s) that is told is off the env's state (..., s)."""

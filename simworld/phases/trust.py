@@ -37,8 +37,7 @@ class TrustPhase(Stage[BelievingWorldModel[Any]]):
         seen = self.samples
         total = self.config.batch * self.config.window
         pick = picked(len(seen.features), total, self.seed, step, self.run)
-        targets = seen.targets.map(lambda x: x[pick])
-        return {"loss": self.model.heads.doubt_loss(seen.features[pick], targets, seen.log_error[pick])}
+        return {"loss": self.model.heads.doubt_loss(seen.features[pick], seen.log_error[pick])}
 
     def finish(self) -> None:
         """Calibrate trust and the hazards of events on windows of the same episodes."""

@@ -228,16 +228,27 @@ def test_state_is_learned_standardised_and_told_in_its_unit() -> None:
 
 def test_the_expected_error_alone_learns_from_it_and_reads_what_is_noted() -> None:
     heads = OutcomeHeads(
-        HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, noted=4, state_names=("place", "pace")
+        HeadsConfig(horizon=HORIZON, width=16), SPECS, features=8, noted=4, marks=2, state_names=("place", "pace")
     )
-    features = torch.randn(1, 3, 12)
-    never, left = torch.full((1, 3), NEVER), torch.zeros(1, 3, dtype=torch.int64)
-    targets = targets_of(never, left, state=torch.zeros(1, 3, 2))
-    heads.doubt_loss(features, targets, torch.zeros(1, 3)).backward()
+    features = torch.randn(1, 3, 14)
+    heads.doubt_loss(features, torch.zeros(1, 3)).backward()
     assert {n.split(".")[0] for n, p in heads.named_parameters() if p.grad is not None} == {"doubt"}
-    other = torch.cat([features[..., :8], torch.randn(1, 3, 4)], dim=-1)
-    assert not torch.equal(heads.expected_error(features), heads.expected_error(other))
-    assert torch.equal(heads(features).reward, heads(other).reward)
+    noted = torch.cat([features[..., :8], torch.randn(1, 3, 4), features[..., 12:]], dim=-1)
+    marked = torch.cat([features[..., :12], torch.randn(1, 3, 2)], dim=-1)
+    for other in (noted, marked):
+        assert not torch.equal(heads.expected_error(features), heads.expected_error(other))
+        assert torch.equal(heads(features).reward, heads(other).reward)
+
+
+def test_what_a_frame_shows_is_judged_by_what_a_driver_looks_for() -> None:
+    config = HeadsConfig(horizon=HORIZON, width=16)
+    heads = OutcomeHeads(config, SPECS, features=8, state_names=("speed_mps", "num_lanes", "gap_m"))
+    heads.state_std.copy_(torch.tensor([5.0, 1.0, 10.0]))
+    state = torch.tensor([[10.0, 2.0, 30.0], [10.0, 2.0, torch.nan]])
+    read = torch.tensor([[3.0, 9.0, 3.5], [3.0, 9.0, 3.5]])
+    torch.testing.assert_close(heads.shown_error(read, state), torch.tensor([0.75, 1.0]))
+    strange = OutcomeHeads(config, SPECS, features=8, state_names=("place", "pace"))
+    torch.testing.assert_close(strange.shown_error(torch.tensor([1.0, 2.0]), torch.zeros(2)), torch.tensor(1.5))
 
 
 def test_without_state_there_is_no_head_for_it(heads: OutcomeHeads) -> None:
