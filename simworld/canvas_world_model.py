@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.believing import BelievingWorldModel, Watched
+from simworld.canvas_state import CanvasState, CanvasWorldConfig, Drawn
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.actors import NUM_FIELDS
 from simworld.model.ahead import LANES, ROAD, Ahead
-from simworld.model.belief import Belief, BeliefConfig
-from simworld.model.canvas import Canvas, CanvasConfig, Cast, Frames, Known, Pictures
+from simworld.model.belief import Belief
+from simworld.model.canvas import Canvas, Cast, Frames, Known, Pictures
 from simworld.model.carrying import SPEED, YAW_RATE, Motion
 from simworld.model.forecast import Forecast
 from simworld.model.guesses import coasted
-from simworld.model.lookout import Lookout, LookoutConfig
+from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
-from simworld.model.outcomes import HeadsConfig, OutcomeHeads
+from simworld.model.outcomes import OutcomeHeads
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import FRAMES, Reader
 from simworld.model.reckoning import Reckoning
@@ -30,60 +30,6 @@ from simworld.world_model import lay_out_channels_last
 
 NUM_MARKS, AGE_S = 5, 3.0  # for so long it matters how old a film is
 EVEN = 0.005  # the error of a picture from which on it counts less than in proportion
-
-
-@dataclass(frozen=True)
-class CanvasWorldConfig:
-    """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, 0 for
-    none; `sample_steps`: network passes per frame."""
-
-    belief: BeliefConfig = field(default_factory=BeliefConfig)
-    lookout: LookoutConfig = field(default_factory=LookoutConfig)
-    canvas: CanvasConfig = field(default_factory=CanvasConfig)
-    heads: HeadsConfig = field(default_factory=HeadsConfig)
-    reckoning: int = 128
-    forecast: int = 64
-    sample_steps: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.reckoning, self.forecast) < 0:
-            raise ValueError(f"widths must be at least 0, got reckoning {self.reckoning}, forecast {self.forecast}")
-        if self.sample_steps < 1:
-            raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
-
-
-@dataclass(frozen=True)
-class CanvasState:
-    """last, before and first {camera: uint8 (b, h, w, 3)}: the newest frames, and the newest real one; actors (b, n, 9)
-    that were drawn in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
-    them; guesses (b, g, 9) of who else is there; belief (b, d) and standardised state (b, s) of the newest; crossed
-    (b, 6), how the ego has moved across the road since the first (see `Moved`); seed and step int64 (b,)."""
-
-    last: Frames
-    before: Frames
-    first: Frames
-    actors: Tensor
-    seen: dict[str, Tensor]
-    guesses: Tensor
-    belief: Tensor
-    state: Tensor
-    crossed: Tensor
-    seed: Tensor
-    step: Tensor
-
-    def reseed(self, seed: Tensor) -> CanvasState:
-        """The same state with other noise from here on."""
-        return replace(self, seed=seed)
-
-
-class Drawn(Protocol):
-    """Whose newest frame shows `actors` (b, n, 9), whom the first showed in the boxes `seen` {camera: (b, n, 4)}."""
-
-    @property
-    def actors(self) -> Tensor: ...
-
-    @property
-    def seen(self) -> dict[str, Tensor]: ...
 
 
 class CanvasWorldModel(BelievingWorldModel[CanvasState]):
@@ -196,7 +142,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def watch(self, state: CanvasState, action: Tensor, actors: Tensor | None = None) -> Watched[CanvasState]:
         actors = self.check_actors(actors, (len(action),))
         encoded = encode_actions(action, self.spec.action)
-        guesses = self.coasted(state.guesses, state.state) if actors is None else self.as_guesses(actors)
+        guesses = self.gone_on(state.guesses, state.state) if actors is None else self.as_guesses(actors)
         untold = guesses if actors is None and self.lookout is not None else None
         belief = self.belief.roll(state.belief, encoded, actors, untold)
         raw = self.told_by(belief, untold, state)
@@ -277,7 +223,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         guesses[:, :num] = actors[:, :num]
         return guesses
 
-    def coasted(self, guesses: Tensor, state: Tensor) -> Tensor:
+    def gone_on(self, guesses: Tensor, state: Tensor) -> Tensor:
         """The guesses (b, g, 9) a step after the standardised state (b, s)."""
         if self.lookout is None:
             return guesses

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
+from simworld.canvas_state import CanvasWorldConfig
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.config import from_json, to_json
 from simworld.data.files import read_json, write_bytes, write_json
 from simworld.episode import EpisodeSpec

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from simworld.canvas_world_model import CanvasWorldConfig
+from simworld.canvas_state import CanvasWorldConfig
 from simworld.config import to_json
 from simworld.data.cache import FrameCache
 from simworld.data.files import read_json, write_json

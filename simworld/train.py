@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from simworld.believing import BelievingWorldModel
-from simworld.canvas_world_model import CanvasWorldConfig
+from simworld.canvas_state import CanvasWorldConfig
 from simworld.checkpoint import build_world_model, save_world_model
 from simworld.curriculum import train_believing, train_reference
 from simworld.data.cache import FrameCache

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
+from simworld.canvas_state import CanvasWorldConfig
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import build_world_model, save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec

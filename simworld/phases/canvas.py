@@ -108,7 +108,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
         actors = torch.where(films.told[:, None, None], recorded, torch.nan) if recorded is not None else None
         with torch.no_grad():
             encoded = encode_actions(action, self.cache.spec.action)
-            guesses = self.model.coasted(films.guesses, films.state)
+            guesses = self.model.gone_on(films.guesses, films.state)
             belief = self.model.belief.roll(films.belief, encoded, actors, guesses)
             own = films.state, self.model.reckoned(films.state, encoded, self.model.estimate(belief))
             before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))

@@ -48,7 +48,7 @@ class ForecastPhase(Stage[CanvasWorldModel]):
         states, true, known = (x[chosen] for x in self.went)
         guesses, told = self.windows.rolled.spotted[chosen], []
         for state in states.unbind(1):
-            guesses = self.model.coasted(guesses, state)
+            guesses = self.model.gone_on(guesses, state)
             told.append(guesses)
         every = torch.stack(told, dim=1)
         known = known & every.isfinite().all(-1)

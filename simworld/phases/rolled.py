@@ -70,7 +70,7 @@ def _rolled(stage: Stage[CanvasWorldModel], rows: NDArray[np.int64]) -> Rolled:
         spotted = guesses = model.spotted(frames, state).float()
         every, states, told = [], [], []
         for action in actions.unbind(1):
-            guesses = model.coasted(guesses, state)
+            guesses = model.gone_on(guesses, state)
             every.append(guesses)
             states.append(state)
             belief = model.belief.roll(belief, action, None, guesses)

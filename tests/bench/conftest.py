@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from simworld.canvas_world_model import CanvasWorldConfig, CanvasWorldModel
+from simworld.canvas_state import CanvasWorldConfig
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import save_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import ActionSpec, Episode, EpisodeSpec, OutcomeSpec

@@ -1,0 +1,67 @@
+"""What a canvas world model is made of, and what it carries from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from simworld.model.belief import BeliefConfig
+from simworld.model.canvas import CanvasConfig, Frames
+from simworld.model.lookout import LookoutConfig
+from simworld.model.outcomes import HeadsConfig
+
+
+@dataclass(frozen=True)
+class CanvasWorldConfig:
+    """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, 0 for
+    none; `sample_steps`: network passes per frame."""
+
+    belief: BeliefConfig = field(default_factory=BeliefConfig)
+    lookout: LookoutConfig = field(default_factory=LookoutConfig)
+    canvas: CanvasConfig = field(default_factory=CanvasConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    reckoning: int = 128
+    forecast: int = 64
+    sample_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.reckoning, self.forecast) < 0:
+            raise ValueError(f"widths must be at least 0, got reckoning {self.reckoning}, forecast {self.forecast}")
+        if self.sample_steps < 1:
+            raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
+
+
+@dataclass(frozen=True)
+class CanvasState:
+    """last, before and first {camera: uint8 (b, h, w, 3)}: the newest frames, and the newest real one; actors (b, n, 9)
+    that were drawn in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
+    them; guesses (b, g, 9) of who else is there; belief (b, d) and standardised state (b, s) of the newest; crossed
+    (b, 6), how the ego has moved across the road since the first (see `Moved`); seed and step int64 (b,)."""
+
+    last: Frames
+    before: Frames
+    first: Frames
+    actors: Tensor
+    seen: dict[str, Tensor]
+    guesses: Tensor
+    belief: Tensor
+    state: Tensor
+    crossed: Tensor
+    seed: Tensor
+    step: Tensor
+
+    def reseed(self, seed: Tensor) -> CanvasState:
+        """The same state with other noise from here on."""
+        return replace(self, seed=seed)
+
+
+class Drawn(Protocol):
+    """Whose newest frame shows `actors` (b, n, 9), whom the first showed in the boxes `seen` {camera: (b, n, 4)}."""
+
+    @property
+    def actors(self) -> Tensor: ...
+
+    @property
+    def seen(self) -> dict[str, Tensor]: ...
