@@ -57,9 +57,8 @@ class ForecastPhase(Stage[CanvasWorldModel]):
             F.smooth_l1_loss(x, torch.zeros_like(x), beta=below, reduction="none").sum(-1)
             for x, below in zip((off[..., 1:3], off[..., 4:6]), ROUND, strict=True)
         )
-        each = torch.stack([c * x for c, x in zip(COUNTS, (place, velocity, 1 - off[..., 3].cos()), strict=True)]).sum(
-            0
-        )
+        parts = place, velocity, 1 - off[..., 3].cos()
+        each = torch.stack([count * part for count, part in zip(COUNTS, parts, strict=True)]).sum(0)
         counts = known / (1 + torch.linalg.vector_norm(true[..., 1:3], dim=-1) / NEAR_M)
         return {"loss": (each * counts).sum() / counts.sum().clamp(min=1e-6)}
 
