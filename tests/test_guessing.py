@@ -23,6 +23,17 @@ from .tiny_world import CANVAS, film_batch, lively_canvas, write_store
 
 SPEC = driven_spec()
 LOOKING = dataclasses.replace(CANVAS, lookout=LookoutConfig(ago=(1, 0), width=4, most=3))
+SHORT = PhaseConfig(steps=3, batch=4, window=4)
+LEARNING = dataclasses.replace(
+    PAINTING,
+    canvas=LOOKING,
+    lookout=SHORT,
+    tracks=SHORT,
+    closeups=SHORT,
+    reckoning=SHORT,
+    forecast=SHORT,
+    touch=SHORT,
+)
 CAR = [0.0, 9.0, 0.5, 0.0, 11.0, 0.0, 4.5, 1.8, 1500.0]
 
 
@@ -75,19 +86,7 @@ def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
 def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     """Stopped in the phases of the lookout, of what goes on after it and of touch, and amid films of the canvas."""
     store = write_store(tmp_path / "store", SPEC)
-    short = PhaseConfig(steps=3, batch=4, window=4)
-    config = dataclasses.replace(
-        PAINTING,
-        canvas=LOOKING,
-        lookout=short,
-        tracks=short,
-        closeups=short,
-        reckoning=short,
-        reckoning_windows=6,
-        forecast=short,
-        touch=short,
-        touch_windows=6,
-    )
+    config = dataclasses.replace(LEARNING, reckoning_windows=6, touch_windows=6)
 
     def made(name: str) -> bytes:
         return (tmp_path / name / "model/model.safetensors").read_bytes()
@@ -114,22 +113,11 @@ def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, mo
 
     monkeypatch.setattr("simworld.curriculum.fit", note)
     monkeypatch.setattr("simworld.curriculum.FEW", 1)
-    short = PhaseConfig(steps=3, batch=4, window=4)
-    config = dataclasses.replace(
-        PAINTING,
-        canvas=LOOKING,
-        lookout=short,
-        tracks=short,
-        closeups=short,
-        reckoning=short,
-        touch=short,
-        aside=0.0,
-        touch_aside=0.5,
-    )
+    config = dataclasses.replace(LEARNING, aside=0.0, touch_aside=0.5)
     train(config, data=store, out=tmp_path / "both", report=lambda line: None)
     assert rows["belief"] == rows["lookout"] and rows["belief"] + rows["touch"] == rows["paint"]
     assert rows["tracks"] == rows["reckoning"] == rows["forecast"] == rows["touch"]
 
-    without = dataclasses.replace(config, belief=dataclasses.replace(short, steps=0))
+    without = dataclasses.replace(config, belief=dataclasses.replace(SHORT, steps=0))
     train(without, data=store, out=tmp_path / "touch", report=lambda line: None)
     assert rows["touch"] == rows["paint"], "where the belief does not learn, every episode is new to it"

@@ -118,10 +118,9 @@ class Forecast(nn.Module):
         ]  # fmt: skip
         pair = torch.cat([marks[:, None].expand(-1, n, -1, -1), torch.stack(numbers, dim=-1)], dim=-1)
         said, likely = self.pair(pair).tensor_split([self.heeded.in_features], dim=-1)
-        nobody = ~F.pad(there, (0, 1), value=True)[:, None] | F.pad(torch.eye(n, dtype=torch.bool), (0, 1)).to(
-            there.device
-        )
-        weight = likely.masked_fill(nobody[..., None], -1e4).softmax(dim=2)
+        oneself = F.pad(torch.eye(n, dtype=torch.bool, device=there.device), (0, 1))
+        unheeded = oneself | ~F.pad(there, (0, 1), value=True)[:, None]
+        weight = likely.masked_fill(unheeded[..., None], -1e4).softmax(dim=2)
         return torch.einsum("bnmh,bnmhc->bnhc", weight, said.unflatten(-1, (HEADS, -1))).flatten(-2)
 
     def _told(self, state: Tensor, name: str) -> Tensor:

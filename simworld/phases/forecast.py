@@ -35,13 +35,10 @@ class ForecastPhase(Stage[CanvasWorldModel]):
     def went(self) -> tuple[Tensor, Tensor, Tensor]:
         """The states (n, t, s) before each step; who was spotted is where after each (n, t, g, 9), and of whom that is
         known (n, t, g): the same on every rank, when first asked for."""
-        seen, model = self.windows.rolled, self.model
-        state, states = seen.state[:, 0], []
+        seen = self.windows.rolled
         with torch.no_grad():
-            for action, told in zip(seen.actions.unbind(1), seen.told.unbind(1), strict=True):
-                states.append(state)
-                state = model.reckoned(state, action, told)
-        return torch.stack(states, dim=1), *followed(seen, model)
+            states = seen.carried(self.model.reckoned)[:, :-1]
+        return states, *followed(seen, self.model)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         chosen = picked(len(self.windows.rolled.spotted), self.config.batch, self.seed, step, self.run)

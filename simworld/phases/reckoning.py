@@ -34,11 +34,7 @@ class ReckoningPhase(Stage[CanvasWorldModel]):
         seen = self.rolled.part(picked(self.num_windows, self.config.batch, self.seed, step, self.run))
         reckoning, heads = self.model.reckoning, self.model.heads
         assert reckoning is not None
-        state, went = seen.state[:, 0], []
-        for action, told in zip(seen.actions.unbind(1), seen.told.unbind(1), strict=True):
-            state = reckoning.reckoned(state, action, told)
-            went.append(state)
-        states, true = torch.stack(went, dim=1), heads.standard_state(seen.targets.state)
+        states, true = seen.carried(reckoning.reckoned)[:, 1:], heads.standard_state(seen.targets.state)
         counts = seen.targets.steps_left > 0  # the last step may be a crash's, which is no doing of an action
         moves = self.model.canvas.motion_at
         moved = (states - seen.state[:, :1])[..., moves]

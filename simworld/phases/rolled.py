@@ -41,6 +41,14 @@ class Rolled:
         """The windows `rows`."""
         return self.joined(lambda *x: x[0][rows])
 
+    def carried(self, on: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """States (n, t + 1, s) before the first step and after each, as `on` carries them from one to the next by the
+        action and by what the belief tells."""
+        states = [self.state[:, 0]]
+        for action, told in zip(self.actions.unbind(1), self.told.unbind(1), strict=True):
+            states.append(on(states[-1], action, told))
+        return torch.stack(states, dim=1)
+
     def joined(self, join: Callable[..., Tensor], *others: Rolled) -> Rolled:
         """`join` applied to every tensor and its twins in `others`."""
         values: dict[str, Any] = {}
