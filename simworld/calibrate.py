@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.data.cache import NEVER, FrameCache
+from simworld.model.outcomes import OutcomePrediction
 from simworld.rolls import Opening
-from simworld.world_model import Prediction, WorldModel
+from simworld.world_model import WorldModel
 
 TERMINATED = "terminated"
 
@@ -25,7 +26,7 @@ class CalibrationConfig:
     doubt_scale, doubt_bias: spread of what scale (as a logarithm) and bias are believed to be before any data.
     """
 
-    windows: int = 1024
+    windows: int = 4096
     context: int = 8
     batch: int = 32
     doubt_scale: float = 0.7
@@ -116,15 +117,15 @@ def _imagined(
         opening = Opening.of(cache, rows[i : i + config.batch], config.context, horizon).to(device)
         kind = torch.device(device).type
         with torch.autocast(kind, autocast or torch.bfloat16, enabled=autocast is not None):
-            told = [_logits(prediction) for _, prediction in opening.imagined(model)]
+            told = [_logits(outcomes) for outcomes in opening.foreseen(model)]
         for name in told[0]:
             now.setdefault(name, []).append(torch.stack([t[name][:, 0] for t in told], dim=1))
             first.setdefault(name, []).append(told[0][name])
     return {name: (torch.cat(now[name]), torch.cat(first[name])) for name in now}
 
 
-def _logits(prediction: Prediction) -> dict[str, Tensor]:
-    p = prediction.outcomes.hazard | {TERMINATED: prediction.p_terminated[:, None]}
+def _logits(outcomes: OutcomePrediction) -> dict[str, Tensor]:
+    p = outcomes.hazard | {TERMINATED: outcomes.p_terminated[:, None]}
     return {name: torch.logit(value.double().cpu(), eps=1e-7) for name, value in p.items()}
 
 

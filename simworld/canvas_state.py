@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -55,6 +55,19 @@ class CanvasState:
     def reseed(self, seed: Tensor) -> CanvasState:
         """The same state with other noise from here on."""
         return replace(self, seed=seed)
+
+
+class Believed(NamedTuple):
+    """What is the case after an encoded action (b, a): who is guessed to be there (b, g, 9), which is `untold` unless a
+    model is told of others or does not look out, the belief (b, d), the standardised state (b, s), and what is read
+    off them."""
+
+    action: Tensor
+    guesses: Tensor
+    untold: Tensor | None
+    belief: Tensor
+    state: Tensor
+    raw: dict[str, Tensor]
 
 
 class Drawn(Protocol):

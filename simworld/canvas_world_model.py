@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.believing import BelievingWorldModel, Watched
-from simworld.canvas_state import CanvasState, CanvasWorldConfig, Drawn
+from simworld.canvas_state import Believed, CanvasState, CanvasWorldConfig, Drawn
 from simworld.episode import EpisodeSpec
 from simworld.model.actions import encode_actions, encoded_size
 from simworld.model.actors import NUM_FIELDS
@@ -21,7 +22,7 @@ from simworld.model.forecast import Forecast
 from simworld.model.guesses import coasted
 from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
-from simworld.model.outcomes import OutcomeHeads
+from simworld.model.outcomes import OutcomeHeads, OutcomePrediction
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import FRAMES, Reader
 from simworld.model.reckoning import Reckoning
@@ -141,13 +142,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     @torch.no_grad()
     def watch(self, state: CanvasState, action: Tensor, actors: Tensor | None = None) -> Watched[CanvasState]:
         actors = self.check_actors(actors, (len(action),))
-        encoded = encode_actions(action, self.spec.action)
-        guesses = self.gone_on(state.guesses, state.state) if actors is None else self.as_guesses(actors)
-        untold = guesses if actors is None and self.lookout is not None else None
-        belief = self.belief.roll(state.belief, encoded, actors, untold)
-        raw = self.told_by(belief, untold, state)
-        now = self.reckoned(state.state, encoded, raw["state"].clamp(-4, 4))
-        raw |= {"state": now}
+        encoded, guesses, untold, belief, now, raw = self.believed(state, action, actors)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
         cast = self.cast(actors if untold is None else untold, belief, now, state, moved.step)
@@ -179,6 +174,25 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         )
         features = torch.cat([belief, noted, *self.marks(guesses, state)], dim=-1)
         return Watched(state, frames, features, raw)
+
+    @torch.no_grad()
+    def foresee(self, state: CanvasState, actions: Tensor) -> Iterator[OutcomePrediction]:
+        for action in actions.unbind(1):
+            _, guesses, _, belief, now, raw = self.believed(state, action, None)
+            state = replace(state, guesses=guesses, belief=belief, state=now, step=state.step + 1)
+            features = F.pad(belief, (0, self.heads.num_features - belief.shape[1]))
+            told = self.heads(features, raw)
+            yield told._replace(trust=torch.full_like(told.trust, torch.nan))
+
+    def believed(self, state: CanvasState, action: Tensor, actors: Tensor | None) -> Believed:
+        """What is the case a step after `state`, as far as it takes no picture to tell."""
+        encoded = encode_actions(action, self.spec.action)
+        guesses = self.gone_on(state.guesses, state.state) if actors is None else self.as_guesses(actors)
+        untold = guesses if actors is None and self.lookout is not None else None
+        belief = self.belief.roll(state.belief, encoded, actors, untold)
+        raw = self.told_by(belief, untold, state)
+        now = self.reckoned(state.state, encoded, raw["state"].clamp(-4, 4))
+        return Believed(encoded, guesses, untold, belief, now, raw | {"state": now})
 
     def marks(self, guesses: Tensor, state: CanvasState) -> list[Tensor]:
         """What else says how far a step is to be trusted, of a model that guesses who is there (b, g, 9): how near the

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.data.cache import FrameCache
-from simworld.model.outcomes import QUANTILES
+from simworld.model.outcomes import QUANTILES, OutcomePrediction
 from simworld.world_model import Prediction, WorldModel
 
 Floats = NDArray[np.float64]
@@ -69,6 +69,10 @@ class Opening:
             before = state
             state, prediction = model.step(state, self.ahead[:, t], None if actors is None else actors[:, k + t])
             yield before, prediction
+
+    def foreseen(self, model: WorldModel[Any]) -> Iterator[OutcomePrediction]:
+        """Yield, step by step, what the model foretells when nobody asks for frames, and nobody tells of actors."""
+        yield from model.foresee(model.start(self.frames, self.actions, seed=self.seed), self.ahead)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -66,6 +67,13 @@ class WorldModel(nn.Module, ABC, Generic[StateT]):
         actors float32 (b, n, 9): who shall be where in the coming frame, in its ego frame, the nearest first and NaN
         where absent; streams without any are free. At most `max_actors` count. Raises ValueError where that is 0.
         """
+
+    def foresee(self, state: StateT, actions: Tensor) -> Iterator[OutcomePrediction]:
+        """What each of the actions (b, t, a) in turn causes, as `step` tells it. A model that can tell without drawing
+        draws nothing, and has no trust to tell (NaN) where that would need the frames."""
+        for action in actions.unbind(1):
+            state, prediction = self.step(state, action)
+            yield prediction.outcomes
 
     @property
     def max_actors(self) -> int:

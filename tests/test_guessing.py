@@ -65,6 +65,15 @@ def test_who_is_seen_is_told_to_the_belief_and_goes_on(
     assert alone.guesses.isnan().all() and not torch.equal(alone.belief, after.belief)
 
 
+def test_what_is_foreseen_is_what_steps_tell(world: CanvasWorldModel) -> None:
+    state, actions = world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2]), actions_of(2, 3)
+    after = state
+    for action, foreseen in zip(actions.unbind(1), world.foresee(state, actions), strict=True):
+        after, told = world.step(after, action)
+        assert torch.equal(foreseen.hazard["collision"], told.outcomes.hazard["collision"])
+        assert torch.equal(foreseen.state, told.outcomes.state) and bool(foreseen.trust.isnan().all())
+
+
 def test_those_told_are_guessed_of_when_nobody_tells_any_more(world: CanvasWorldModel) -> None:
     state = world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2])
     then = actions_of(2, 1)[:, 0]

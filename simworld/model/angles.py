@@ -17,3 +17,8 @@ def turned(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors (...) turned to the left by an angle (...)."""
     cos, sin = angle.cos(), angle.sin()
     return cos * x - sin * y, sin * x + cos * y
+
+
+def turned_rows(vectors: Tensor, angle: Tensor) -> Tensor:
+    """Vectors (..., 2) turned to the left by an angle (...)."""
+    return torch.stack(turned(vectors[..., 0], vectors[..., 1], angle), dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simworld.model.angles import turned
+from simworld.model.angles import turned_rows
 from simworld.scenario import BODIES
 
 
@@ -16,10 +16,8 @@ def clearance(actors: Tensor) -> Tensor:
     corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]], device=actors.device)
     place, half = actors[..., 1:3], actors[..., 6:8] / 2
     heading = actors[..., 3, None]
-    x, y = (corners * half[..., None, :]).unbind(-1)
-    theirs = place[..., None, :] + torch.stack(turned(x, y, heading), dim=-1)
-    x, y = (corners * ego - place[..., None, :]).unbind(-1)
-    ours = torch.stack(turned(x, y, -heading), dim=-1)
+    theirs = place[..., None, :] + turned_rows(corners * half[..., None, :], heading)
+    ours = turned_rows(corners * ego - place[..., None, :], -heading)
     both = torch.cat([_outside(theirs, ego), _outside(ours, half[..., None, :])], dim=-1)
     return both.amin(-1)
 

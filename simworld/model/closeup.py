@@ -4,7 +4,9 @@ Cells tell how far away somebody is, and tracks how that changed, but a change o
 numbers tell it. So a board is put up where he was spotted, upright and across the line of sight, which goes as fast as
 he is thought to go, and what every frame shows of it is laid side by side: whoever moves as he was told to stays where
 he is on the board, and who does not drifts or grows (regions of interest, as in Girshick 2015, "Fast R-CNN", but of
-several frames, and in the world instead of the picture).
+several frames, and in the world instead of the picture). As boards are put up somewhat wrong in any case, several are,
+each wrong in another way, and read as they are and in a mirror: what they tell is wrong in as many ways, and their mean
+less so (test-time augmentation, as in Krizhevsky et al. 2012, "ImageNet Classification").
 
 Letters: b batch, k frames, n actors, m those of all films who are there, p points of a board, h and w pixels.
 """
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from simworld.episode import Mount
 from simworld.model.actors import present, typical_bodies
-from simworld.model.angles import turned
+from simworld.model.angles import turned, turned_rows
 from simworld.model.carrying import NEAREST_M, Motion
 from simworld.model.guesses import USUAL
 from simworld.model.painting import on_picture
@@ -39,6 +41,10 @@ NUM_TOLD = 6 + len(ACTOR_CLASSES)  # velocity and place along the ray and across
 FASTER, FARTHER = 8.0, 4.0  # pixels a second, and pixels, by which velocities and places are told
 SURE = 4.0  # the logit of the class that was told, until it learns
 LIKE_MPS = 10.0
+# How far else boards are put up, in pixels along x and y, and moved, in pixels a second; on the whole not at all.
+SHAKES = ((0.0, 0.0, 0.0, 0.0), (1, 1, 1, -1), (-1, 1, -1, 1), (1, -1, -1, -1), (-1, -1, 1, 1))
+SHAKEN = 0.7, 1.0
+ASIDE = (1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)  # what a mirror turns of an actor
 UNIT = 4.0  # errors come in units of so many pixels, and pixels a second
 ROUND = (0.1, 0.05, 0.3)  # errors of velocity, place and heading below which they are squared
 COUNTS = (2.0, 2.0, 0.3, 0.3)  # how much those cost, and the class
@@ -54,6 +60,12 @@ class CloseUp(NamedTuple):
     pictures: Tensor
     shown: Tensor
 
+    def mirrored(self) -> CloseUp:
+        """As a mirror shows them."""
+        rows = self.rows * self.rows.new_tensor(ASIDE)
+        ego = self.ego * self.ego.new_tensor([1.0, -1.0])
+        return CloseUp(rows, ego, self.pictures.flip(-1), self.shown.flip(-1))
+
 
 class Better(NamedTuple):
     """Places and velocities (m, 2), cosine and sine of headings (m, 2), logits of classes (m, c)."""
@@ -63,6 +75,11 @@ class Better(NamedTuple):
     heading: Tensor
     kinds: Tensor
 
+    def mirrored(self) -> Better:
+        """As a mirror shows them."""
+        aside = self.place.new_tensor([1.0, -1.0])
+        return Better(self.place * aside, self.velocity * aside, self.heading * aside, self.kinds)
+
 
 class CloseUps(nn.Module):
     """Spotted actors and frames of so many steps `ago`, the last now, to actors better known; until it learns, as they
@@ -71,6 +88,7 @@ class CloseUps(nn.Module):
     usual: Tensor
     bodies: Tensor  # length, width and mass of every class
     points: Tensor  # of a board to the right and up, in pixels, (2, p)
+    shakes: Tensor  # by which actors are put up elsewhere, in pixels, (s, 9)
 
     def __init__(self, mounts: dict[str, Mount], ago: tuple[int, ...], dt_s: float) -> None:
         super().__init__()
@@ -78,6 +96,9 @@ class CloseUps(nn.Module):
         self.net = CloseUpNet(len(ago), BOARD, notes=NUM_NOTES, outputs=NUM_TOLD)
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
         self.register_buffer("bodies", typical_bodies(), persistent=False)
+        shakes = torch.tensor(SHAKES).split(2, dim=1)
+        shakes = [F.pad(x * far, (before, 7 - before)) for x, far, before in zip(shakes, SHAKEN, (1, 4), strict=True)]
+        self.register_buffer("shakes", shakes[0] + shakes[1], persistent=False)
         v, u = (torch.arange(size) + 0.5 - size / 2 for size in BOARD)
         up, right = torch.meshgrid(-v, u, indexing="ij")
         self.register_buffer("points", torch.stack([right.flatten(), up.flatten()]), persistent=False)
@@ -85,7 +106,7 @@ class CloseUps(nn.Module):
     def forward(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """spotted (b, n, 9), NaN where nobody is, frames {camera: uint8 (b, k, h, w, 3)} and the ego's speed in m/s and
         yaw rate in rad/s (b, 2), to (b, n, 9)."""
-        told = self.told(self.taken(spotted, frames, ego))
+        told = self._mean([self.taken(view, frames, ego) for view in self._views(spotted)])
         kind = told.kinds.argmax(-1)
         heading = torch.atan2(told.heading[:, 1], told.heading[:, 0])
         better = torch.full_like(spotted, torch.nan)
@@ -125,11 +146,21 @@ class CloseUps(nn.Module):
         faster, farther, turn, kinds = out.split([2, 2, 2, len(ACTOR_CLASSES)], dim=-1)
         heading = torch.stack([rows[:, 3].cos(), rows[:, 3].sin()], dim=-1)
         return Better(
-            rows[:, 1:3] + FARTHER * pixel * _turned(farther, ray),
-            rows[:, 4:6] + FASTER * pixel * _turned(faster, ray),
-            heading + _turned(turn, ray),
+            rows[:, 1:3] + FARTHER * pixel * turned_rows(farther, ray),
+            rows[:, 4:6] + FASTER * pixel * turned_rows(faster, ray),
+            heading + turned_rows(turn, ray),
             SURE * F.one_hot(rows[:, 0].long(), len(ACTOR_CLASSES)) + kinds,
         )
+
+    def _views(self, spotted: Tensor) -> list[Tensor]:
+        """Spotted actors (b, n, 9) a little elsewhere, and a little faster or slower, in several ways."""
+        pixel = pixel_m(spotted)[..., None]
+        return [spotted + pixel * shake for shake in self.shakes]
+
+    def _mean(self, views: list[CloseUp]) -> Better:
+        """What all close-ups of the same actors tell, as they are and in a mirror."""
+        told = [self.told(seen) for seen in views] + [self.told(seen.mirrored()).mirrored() for seen in views]
+        return Better(*(torch.stack(each).mean(0) for each in zip(*told, strict=True)))
 
     def _notes(self, seen: CloseUp) -> Tensor:
         """What is known of them beside the pictures (m, NUM_NOTES)."""
@@ -186,8 +217,3 @@ def as_thought(actors: Tensor, ego: Tensor, moved: Tensor) -> Tensor:
 def _ray(rows: Tensor) -> Tensor:
     """The direction (...) from the ego to actors (..., 9)."""
     return torch.atan2(rows[..., 2], rows[..., 1])
-
-
-def _turned(vectors: Tensor, angle: Tensor) -> Tensor:
-    """Vectors (m, 2) turned by an angle in rad (m,)."""
-    return torch.stack(turned(vectors[:, 0], vectors[:, 1], angle), dim=-1)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.model.actors import meant, present
-from simworld.model.angles import turned
+from simworld.model.angles import turned_rows
 from simworld.model.carrying import Motion
 from simworld.model.guesses import USUAL, coasted
 from simworld.model.precision import exactly
@@ -57,15 +57,15 @@ class Tracks(nn.Module):
             there, at = present(looks), torch.nan_to_num(now)
             distance, ray = torch.linalg.vector_norm(at[..., 1:3], dim=-1), torch.atan2(at[..., 2], at[..., 1])
             unit = (OFF_M + OFF_PER_M * distance)[..., None]
-            own = torch.stack(turned(at[..., 4], at[..., 5], -ray), dim=-1) / LIKE
+            own = turned_rows(at[..., 4:6], -ray) / LIKE
             said = self._said(self._stood(torch.nan_to_num(looks), ego), there, at, ray, own, unit)
             kind = F.one_hot(at[..., 0].long(), len(ACTOR_CLASSES)).float()
             seen_from = [distance.log1p() / 3, (-distance / 10).exp(), ray.cos(), ray.sin()]
             seen_from += [(at[..., 3] - ray).cos(), (at[..., 3] - ray).sin()]
             seen_from += (ego / self.usual)[:, None].expand(-1, at.shape[1], -1).unbind(-1)
             off = self.read(torch.cat([said, kind, torch.stack(seen_from, dim=-1), own], dim=-1)) * unit
-            velocity = at[..., 4:6] + 2 * torch.stack(turned(off[..., 0], off[..., 1], ray), dim=-1)
-            place = at[..., 1:3] + 0.5 * torch.stack(turned(off[..., 2], off[..., 3], ray), dim=-1)
+            velocity = at[..., 4:6] + 2 * turned_rows(off[..., :2], ray)
+            place = at[..., 1:3] + 0.5 * turned_rows(off[..., 2:], ray)
             better = torch.cat([at[..., :1], place, at[..., 3:4], velocity, at[..., 6:]], dim=-1)
             return torch.where(there[:, -1, :, None], better, torch.nan)
 
@@ -91,12 +91,11 @@ class Tracks(nn.Module):
     def _said(self, stood: Tensor, there: Tensor, at: Tensor, ray: Tensor, own: Tensor, unit: Tensor) -> Tensor:
         """What all looks (b, j, m, 9), in which somebody was `there` (b, j, m), say of those spotted now (b, n, s)."""
         turn, size = -ray[:, None, :, None], unit[:, None, :, None]
-        away = stood[:, :, None, :, 1:3] - at[:, None, :, None, 1:3]
-        away = torch.stack(turned(away[..., 0], away[..., 1], turn), dim=-1)
+        away = turned_rows(stood[:, :, None, :, 1:3] - at[:, None, :, None, 1:3], turn)
         ago = self.ago.view(1, -1, 1, 1, 1)
         mine = own[:, None, :, None].expand_as(away)
         missed = away + LED * LIKE * ago * mine  # the place to which the told velocity leads
-        theirs = torch.stack(turned(stood[:, :, None, :, 4], stood[:, :, None, :, 5], turn), dim=-1) / LIKE
+        theirs = turned_rows(stood[:, :, None, :, 4:6], turn) / LIKE
         heading = stood[:, :, None, :, 3] + turn
         far = torch.linalg.vector_norm(missed, dim=-1, keepdim=True)
         one = torch.ones_like(far)

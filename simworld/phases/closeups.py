@@ -13,14 +13,13 @@ from torch import Tensor
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.futures import frames_ago
 from simworld.model.actors import meant, present
-from simworld.model.closeup import CloseUp, as_thought, pixel_m
+from simworld.model.closeup import ASIDE, CloseUp, as_thought, pixel_m
 from simworld.model.noise import NoiseStream
 from simworld.phases.belief import relit
 from simworld.phases.common import Stage, drawn_once, picked
 from simworld.phases.lookout import about_known
 
 OFF = (0.8, 1.6)  # pixels, and pixels a second, by which boards are put up wrong and moved wrong
-ASIDE = torch.tensor([1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0])  # what a mirror turns of an actor
 
 
 @dataclass
@@ -77,8 +76,6 @@ def _shaken(spotted: Tensor, noise: NoiseStream) -> Tensor:
 
 def _mirrored(seen: CloseUp, true: Tensor, which: Tensor) -> tuple[CloseUp, Tensor]:
     """Close-ups of m actors and the truth (m, 9), those of `which` (m,) as a mirror shows them."""
-    aside = torch.where(which[:, None], ASIDE.to(true.device), 1.0)
-    flat = which[:, None, None, None, None]
-    pictures, shown = (torch.where(flat, x.flip(-1), x) for x in (seen.pictures, seen.shown))
-    ego = seen.ego * torch.where(which[:, None], seen.ego.new_tensor([1.0, -1.0]), 1.0)
-    return CloseUp(seen.rows * aside, ego, pictures, shown), true * aside
+    twins = zip((*seen, true), (*seen.mirrored(), true * true.new_tensor(ASIDE)), strict=True)
+    *parts, true = (torch.where(which.view(-1, *[1] * (x.ndim - 1)), mirrored, x) for x, mirrored in twins)
+    return CloseUp(*parts), true

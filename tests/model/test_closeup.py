@@ -108,6 +108,21 @@ def test_until_it_learns_they_are_as_they_were_spotted() -> None:
     torch.testing.assert_close(closeups()(SCENE, film(), EGO), SCENE, equal_nan=True)
 
 
+def test_they_are_put_up_as_spotted_on_the_whole() -> None:
+    views = torch.stack(closeups()._views(SCENE))
+    assert not torch.equal(views[1][0], SCENE[0])
+    torch.testing.assert_close(views.mean(0), SCENE, equal_nan=True)
+
+
+def test_a_mirror_shows_the_same_in_a_mirror() -> None:
+    made = closeups(learned=True)
+    seen = made.taken(SCENE, film(whereabouts(1, faster=2.0)), EGO)
+    once, again = made._mean([seen]), made._mean([seen.mirrored()])
+    assert not torch.allclose(made.told(seen).velocity, made.told(seen.mirrored()).mirrored().velocity)
+    for one, mirrored in zip(once, again.mirrored(), strict=True):
+        torch.testing.assert_close(one, mirrored)
+
+
 def test_the_absent_neither_count_nor_cost() -> None:
     made = closeups(learned=True)
     told = made(SCENE, film(), EGO)
