@@ -22,14 +22,15 @@ from simworld.model.forecast import Forecast
 from simworld.model.guesses import coasted
 from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
-from simworld.model.outcomes import OutcomeHeads, OutcomePrediction
+from simworld.model.outcomes import OutcomeHeads, OutcomePrediction, shown_at
 from simworld.model.pixels import to_model, to_uint8
 from simworld.model.reader import FRAMES, Reader
 from simworld.model.reckoning import Reckoning
 from simworld.model.touch import Touch
 from simworld.world_model import lay_out_channels_last
 
-NUM_MARKS, AGE_S = 5, 3.0  # for so long it matters how old a film is
+NUM_NEAR, NUM_SHOWN = 5, 3  # marks of who is guessed to be near, and of every number of the state that a picture shows
+AGE_S = 3.0  # for so long it matters how old a film is
 EVEN = 0.005  # the error of a picture from which on it counts less than in proportion
 
 
@@ -79,7 +80,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             spec.outcomes,
             features=config.belief.size,
             noted=self.canvas.painter.num_noted,
-            marks=NUM_MARKS if self.looks_out else 0,
+            marks=NUM_NEAR * self.looks_out + NUM_SHOWN * len(shown_at(spec.state_names)),
             state_names=spec.state_names,
         )
         reckons = config.reckoning and self.heads.sizes["state"]
@@ -172,7 +173,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             crossed=moved.crossed,
             step=state.step + 1,
         )
-        features = torch.cat([belief, noted, *self.marks(guesses, state)], dim=-1)
+        film = {c: torch.stack([before[c], last[c], x], dim=1) for c, x in clean.items()}
+        features = torch.cat([belief, noted, *self.near(guesses, state), *self.shown(film, now)], dim=-1)
         return Watched(state, frames, features, raw)
 
     @torch.no_grad()
@@ -194,9 +196,9 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         now = self.reckoned(state.state, encoded, raw["state"].clamp(-4, 4))
         return Believed(encoded, guesses, untold, belief, now, raw | {"state": now})
 
-    def marks(self, guesses: Tensor, state: CanvasState) -> list[Tensor]:
-        """What else says how far a step is to be trusted, of a model that guesses who is there (b, g, 9): how near the
-        nearest is and how many there are, and how long ago the last real frame was; (b, NUM_MARKS)."""
+    def near(self, guesses: Tensor, state: CanvasState) -> list[Tensor]:
+        """Marks (b, NUM_NEAR) of how far a step is to be trusted, of a model that guesses who is there (b, g, 9): how
+        near the nearest is and how many there are, and how long ago the last real frame was."""
         if self.lookout is None:
             return []
         away = torch.linalg.vector_norm(guesses[..., 1:3], dim=-1)
@@ -205,6 +207,15 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return [
             torch.stack([(-near / 5).exp(), (-near / 20).exp(), away.isfinite().sum(-1) / 4, age_s, (-age_s).exp()], -1)
         ]
+
+    def shown(self, film: Pictures, now: Tensor) -> list[Tensor]:
+        """Marks (b, NUM_SHOWN n) of the same: what the newest pictures (b, FRAMES, 3, h, w) show of n numbers of the
+        standardised state `now` (b, s), these themselves, and how far the one is off the other."""
+        if self.reader is None:
+            return []
+        at = shown_at(self.spec.state_names)
+        shown, held = self.reader(self.cells(film))[:, -1, at], now[:, at]
+        return [shown, held, (shown - held).abs()]
 
     def told_by(self, belief: Tensor, guesses: Tensor | None, before: CanvasState) -> dict[str, Tensor]:
         """What is read off a belief (b, d), and off guesses (b, g, 9), a step after the state `before`: what that

@@ -187,11 +187,11 @@ class OutcomeHeads(nn.Module):
         ).sigmoid_()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Weights saved without a calibration, or without factors, keep the identity, and those without marks make
-        nothing of them."""
+        """Weights saved without a calibration, or without factors, keep the identity, and those with fewer marks make
+        nothing of the others."""
         doubt = prefix + "doubt.0.weight"
-        if doubt in state_dict and state_dict[doubt].shape[1] == self.num_known + self.num_noted:
-            state_dict[doubt] = F.pad(state_dict[doubt], (0, self.num_features - self.num_known - self.num_noted))
+        if doubt in state_dict and self.num_known + self.num_noted <= state_dict[doubt].shape[1] < self.num_features:
+            state_dict[doubt] = F.pad(state_dict[doubt], (0, self.num_features - state_dict[doubt].shape[1]))
         for name, x in self.state_dict().items():
             if name.startswith(("hazard_", "factors.")):
                 state_dict.setdefault(prefix + name, x)
@@ -255,8 +255,7 @@ class OutcomeHeads(nn.Module):
     def shown_error(self, read: Tensor, state: Tensor) -> Tensor:
         """How far (...) the standardised numbers (..., s) that a frame shows are off the env's state (..., s): the mean
         over those of SHOWN, each in units of its spread, or over all where a spec has none of them."""
-        at = [i for i, name in enumerate(self.state_names) if name in SHOWN] or list(range(len(self.state_names)))
-        off = (read - self.standard_state(state)).abs()[..., at]
+        off = (read - self.standard_state(state)).abs()[..., shown_at(self.state_names)]
         known = off.isfinite()
         return torch.where(known, off, 0.0).sum(-1) / known.sum(-1).clamp(min=1)
 
@@ -297,6 +296,11 @@ class OutcomeHeads(nn.Module):
         target = torch.where(known, value, 0.0).long()
         each = F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
         return (each * known).mean()
+
+
+def shown_at(names: tuple[str, ...]) -> list[int]:
+    """Which of the numbers of a state of these names a picture is judged by."""
+    return [i for i, name in enumerate(names) if name in SHOWN] or list(range(len(names)))
 
 
 def _normed(x: Tensor) -> Tensor:
