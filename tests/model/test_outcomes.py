@@ -240,6 +240,14 @@ def test_the_expected_error_alone_learns_from_it_and_reads_what_is_noted() -> No
         assert torch.equal(heads(features).reward, heads(other).reward)
 
 
+def test_weights_that_knew_of_fewer_marks_make_nothing_of_the_others() -> None:
+    config = HeadsConfig(horizon=HORIZON, width=16)
+    old, new = (OutcomeHeads(config, SPECS, features=8, noted=4, marks=marks) for marks in (1, 3))
+    new.load_state_dict(old.state_dict())
+    features = torch.randn(2, 15)
+    torch.testing.assert_close(new.expected_error(features), old.expected_error(features[:, :13]))
+
+
 def test_what_a_frame_shows_is_judged_by_what_a_driver_looks_for() -> None:
     config = HeadsConfig(horizon=HORIZON, width=16)
     heads = OutcomeHeads(config, SPECS, features=8, state_names=("speed_mps", "num_lanes", "gap_m"))
