@@ -80,7 +80,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             spec.outcomes,
             features=config.belief.size,
             noted=self.canvas.painter.num_noted,
-            marks=NUM_NEAR * self.looks_out + NUM_SHOWN * len(shown_at(spec.state_names)),
+            marks=(NUM_NEAR + NUM_SHOWN * len(shown_at(spec.state_names))) * self.looks_out,
             state_names=spec.state_names,
         )
         reckons = config.reckoning and self.heads.sizes["state"]
@@ -173,8 +173,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             crossed=moved.crossed,
             step=state.step + 1,
         )
-        film = {c: torch.stack([before[c], last[c], x], dim=1) for c, x in clean.items()}
-        features = torch.cat([belief, noted, *self.near(guesses, state), *self.shown(film, now)], dim=-1)
+        marks = [*self.near(guesses, state), *self.shown([before, last, clean], now)]
+        features = torch.cat([belief, noted, *marks], dim=-1)
         return Watched(state, frames, features, raw)
 
     @torch.no_grad()
@@ -208,13 +208,14 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             torch.stack([(-near / 5).exp(), (-near / 20).exp(), away.isfinite().sum(-1) / 4, age_s, (-age_s).exp()], -1)
         ]
 
-    def shown(self, film: Pictures, now: Tensor) -> list[Tensor]:
-        """Marks (b, NUM_SHOWN n) of the same: what the newest pictures (b, FRAMES, 3, h, w) show of n numbers of the
+    def shown(self, film: list[Pictures], now: Tensor) -> list[Tensor]:
+        """Marks (b, NUM_SHOWN n) of the same: what the FRAMES newest pictures (b, 3, h, w) show of n numbers of the
         standardised state `now` (b, s), these themselves, and how far the one is off the other."""
-        if self.reader is None:
+        if self.lookout is None or self.reader is None:
             return []
         at = shown_at(self.spec.state_names)
-        shown, held = self.reader(self.cells(film))[:, -1, at], now[:, at]
+        films = {c: torch.stack([pictures[c] for pictures in film], dim=1) for c in film[-1]}
+        shown, held = self.reader(self.cells(films))[:, -1, at], now[:, at]
         return [shown, held, (shown - held).abs()]
 
     def told_by(self, belief: Tensor, guesses: Tensor | None, before: CanvasState) -> dict[str, Tensor]:

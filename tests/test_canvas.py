@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from simworld.canvas_world_model import NUM_SHOWN, CanvasWorldModel
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import build_world_model, load_world_model
 from simworld.data.store import EpisodeStore
 from simworld.episode import EpisodeSpec, Mount
 from simworld.fit import Interrupted, Run
-from simworld.model.outcomes import shown_at
 from simworld.model.pixels import to_model
 from simworld.nets.painter import Painted
 from simworld.phases import CanvasPhase
@@ -54,18 +53,6 @@ def test_films_follow_seed_and_actions_and_not_their_neighbours(model: CanvasWor
     _, other = play(model, model.start(frames, actions, seed=SEEDS + 1), then)
     _, turned = play(model, model.start(frames, actions, seed=SEEDS), -then)
     assert gap(together, other) > 1 and gap(together, turned) > 1
-
-
-def test_trust_is_told_what_pictures_show_beside_what_is_held() -> None:
-    world = lively_canvas(CANVAS, driven_spec())
-    state = world.start(*film_batch(2, 4, world.spec), seed=SEEDS[:2])
-    seen = world.watch(state, actions_of(2, 1)[:, 0])
-    at = shown_at(world.spec.state_names)
-    shown, held, apart = seen.features[:, -NUM_SHOWN * len(at) :].chunk(NUM_SHOWN, dim=1)
-    assert torch.equal(held, seen.state.state[:, at]) and torch.equal(apart, (shown - held).abs())
-    read = world.read_off({c: torch.stack([state.before[c], state.last[c], x], dim=1) for c, x in seen.frames.items()})
-    assert read is not None
-    torch.testing.assert_close(shown, read[:, at], rtol=0, atol=0.05)
 
 
 def test_a_lane_that_begins_anew_shows_the_film_of_a_fresh_stream(model: CanvasWorldModel) -> None:

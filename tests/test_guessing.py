@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from simworld.canvas_world_model import CanvasWorldModel
+from simworld.canvas_world_model import NUM_SHOWN, CanvasWorldModel
 from simworld.checkpoint import load_world_model
 from simworld.fit import Interrupted
 from simworld.model.lookout import LookoutConfig
+from simworld.model.outcomes import shown_at
 from simworld.phases import PhaseConfig
 from simworld.train import train
 
@@ -72,6 +73,17 @@ def test_what_is_foreseen_is_what_steps_tell(world: CanvasWorldModel) -> None:
         after, told = world.step(after, action)
         assert torch.equal(foreseen.hazard["collision"], told.outcomes.hazard["collision"])
         assert torch.equal(foreseen.state, told.outcomes.state) and bool(foreseen.trust.isnan().all())
+
+
+def test_trust_is_told_what_pictures_show_beside_what_is_held(world: CanvasWorldModel) -> None:
+    state = world.start(*film_batch(2, 4, world.spec), seed=SEEDS[:2])
+    seen = world.watch(state, actions_of(2, 1)[:, 0])
+    at = shown_at(world.spec.state_names)
+    shown, held, apart = seen.features[:, -NUM_SHOWN * len(at) :].chunk(NUM_SHOWN, dim=1)
+    assert torch.equal(held, seen.state.state[:, at]) and torch.equal(apart, (shown - held).abs())
+    read = world.read_off({c: torch.stack([state.before[c], state.last[c], x], dim=1) for c, x in seen.frames.items()})
+    assert read is not None
+    torch.testing.assert_close(shown, read[:, at], rtol=0, atol=0.05)
 
 
 def test_those_told_are_guessed_of_when_nobody_tells_any_more(world: CanvasWorldModel) -> None:

@@ -6,7 +6,9 @@ he is thought to go, and what every frame shows of it is laid side by side: whoe
 he is on the board, and who does not drifts or grows (regions of interest, as in Girshick 2015, "Fast R-CNN", but of
 several frames, and in the world instead of the picture). As boards are put up somewhat wrong in any case, several are,
 each wrong in another way, and read as they are and in a mirror: what they tell is wrong in as many ways, and their mean
-less so (test-time augmentation, as in Krizhevsky et al. 2012, "ImageNet Classification").
+less so (test-time augmentation, as in Krizhevsky et al. 2012, "ImageNet Classification"). And who was thought to go
+far too slowly is soon off his board, so there are two looks, the second by what the first one told (iterative
+refinement, as in Teed and Deng 2020, "RAFT").
 
 Letters: b batch, k frames, n actors, m those of all films who are there, p points of a board, h and w pixels.
 """
@@ -44,6 +46,7 @@ LIKE_MPS = 10.0
 # How far else boards are put up, in pixels along x and y, and moved, in pixels a second; on the whole not at all.
 SHAKES = ((0.0, 0.0, 0.0, 0.0), (1, 1, 1, -1), (-1, 1, -1, 1), (1, -1, -1, -1), (-1, -1, 1, 1))
 SHAKEN = 0.7, 1.0
+BOARDS_UP = 1, 5  # of everybody, in one look after the other: the second is put up by what the first one told
 ASIDE = (1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)  # what a mirror turns of an actor
 UNIT = 4.0  # errors come in units of so many pixels, and pixels a second
 ROUND = (0.1, 0.05, 0.3)  # errors of velocity, place and heading below which they are squared
@@ -106,7 +109,13 @@ class CloseUps(nn.Module):
     def forward(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """spotted (b, n, 9), NaN where nobody is, frames {camera: uint8 (b, k, h, w, 3)} and the ego's speed in m/s and
         yaw rate in rad/s (b, 2), to (b, n, 9)."""
-        told = self._mean([self.taken(view, frames, ego) for view in self._views(spotted)])
+        for num in BOARDS_UP:
+            spotted = self.look(spotted, frames, ego, num)
+        return spotted
+
+    def look(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor, num: int) -> Tensor:
+        """The same by one look at `num` boards of everybody."""
+        told = self._mean([self.taken(view, frames, ego) for view in self._views(spotted, num)])
         kind = told.kinds.argmax(-1)
         heading = torch.atan2(told.heading[:, 1], told.heading[:, 0])
         better = torch.full_like(spotted, torch.nan)
@@ -152,10 +161,10 @@ class CloseUps(nn.Module):
             SURE * F.one_hot(rows[:, 0].long(), len(ACTOR_CLASSES)) + kinds,
         )
 
-    def _views(self, spotted: Tensor) -> list[Tensor]:
-        """Spotted actors (b, n, 9) a little elsewhere, and a little faster or slower, in several ways."""
+    def _views(self, spotted: Tensor, num: int) -> list[Tensor]:
+        """Spotted actors (b, n, 9) a little elsewhere, and a little faster or slower, in `num` ways."""
         pixel = pixel_m(spotted)[..., None]
-        return [spotted + pixel * shake for shake in self.shakes]
+        return [spotted + pixel * shake for shake in self.shakes[:num]]
 
     def _mean(self, views: list[CloseUp]) -> Better:
         """What all close-ups of the same actors tell, as they are and in a mirror."""

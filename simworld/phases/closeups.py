@@ -25,7 +25,7 @@ OFF = (0.8, 1.6)  # pixels, and pixels a second, by which boards are put up wron
 @dataclass
 class CloseUpsPhase(Stage[CanvasWorldModel]):
     """Many moments, spotted once; their close-ups are taken anew each time, a little off, in any light, and mirrored
-    half of the time."""
+    half of the time; of half of them they are the second ones."""
 
     num_windows: int
     name: str = "closeups"
@@ -49,7 +49,11 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
         rows = self.spotted[0][chosen.cpu().numpy()]
         at = frames_ago(self.cache, rows, lookout.config.close)
         frames = {c: relit(f, noise) for c, f in self.frames_at(at).items()}
-        seen = lookout.closeups.taken(_shaken(spotted, noise), frames, ego)
+        spotted, again = _shaken(spotted, noise), noise.uniform(1)[:, 0] < 0.5
+        with torch.no_grad():
+            once = lookout.closeups.look(spotted[again], {c: f[again] for c, f in frames.items()}, ego[again], 1)
+        spotted[again] = once
+        seen = lookout.closeups.taken(spotted, frames, ego)
         actors, there = torch.from_numpy(self.cache.actors[rows]).to(self.run.device), present(spotted)
         true, known = (x[there] for x in meant(spotted, as_thought(actors, ego, moved)))
         seen, true = _mirrored(seen, true, noise.uniform(spotted.shape[1])[there] < 0.5)

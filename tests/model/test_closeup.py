@@ -109,7 +109,7 @@ def test_until_it_learns_they_are_as_they_were_spotted() -> None:
 
 
 def test_they_are_put_up_as_spotted_on_the_whole() -> None:
-    views = torch.stack(closeups()._views(SCENE))
+    views = torch.stack(closeups()._views(SCENE, 5))
     assert not torch.equal(views[1][0], SCENE[0])
     torch.testing.assert_close(views.mean(0), SCENE, equal_nan=True)
 
