@@ -43,9 +43,8 @@ NUM_TOLD = 6 + len(ACTOR_CLASSES)  # velocity and place along the ray and across
 FASTER, FARTHER = 8.0, 4.0  # pixels a second, and pixels, by which velocities and places are told
 SURE = 4.0  # the logit of the class that was told, until it learns
 LIKE_MPS = 10.0
-# How far else boards are put up, in pixels along x and y, and moved, in pixels a second; on the whole not at all.
-SHAKES = ((0.0, 0.0, 0.0, 0.0), (1, 1, 1, -1), (-1, 1, -1, 1), (1, -1, -1, -1), (-1, -1, 1, 1))
-SHAKEN = 0.7, 1.0
+# By how much boards are put up elsewhere, in pixels along x and y, and go faster, in pixels a second: 0 in the mean.
+SHAKES = ((0, 0, 0, 0), (0.7, 0.7, 1, -1), (-0.7, 0.7, -1, 1), (0.7, -0.7, -1, -1), (-0.7, -0.7, 1, 1))
 BOARDS_UP = 1, 5  # of everybody, in one look after the other: the second is put up by what the first one told
 ASIDE = (1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)  # what a mirror turns of an actor
 UNIT = 4.0  # errors come in units of so many pixels, and pixels a second
@@ -99,9 +98,8 @@ class CloseUps(nn.Module):
         self.net = CloseUpNet(len(ago), BOARD, notes=NUM_NOTES, outputs=NUM_TOLD)
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
         self.register_buffer("bodies", typical_bodies(), persistent=False)
-        shakes = torch.tensor(SHAKES).split(2, dim=1)
-        shakes = [F.pad(x * far, (before, 7 - before)) for x, far, before in zip(shakes, SHAKEN, (1, 4), strict=True)]
-        self.register_buffer("shakes", shakes[0] + shakes[1], persistent=False)
+        shakes = torch.tensor([[0, x, y, 0, vx, vy, 0, 0, 0] for x, y, vx, vy in SHAKES])
+        self.register_buffer("shakes", shakes, persistent=False)
         v, u = (torch.arange(size) + 0.5 - size / 2 for size in BOARD)
         up, right = torch.meshgrid(-v, u, indexing="ij")
         self.register_buffer("points", torch.stack([right.flatten(), up.flatten()]), persistent=False)
