@@ -31,7 +31,6 @@ from simworld.world_model import lay_out_channels_last
 
 NUM_NEAR, NUM_SHOWN = 5, 3  # marks of who is guessed to be near, and of every number of the state that a picture shows
 AGE_S = 3.0  # for so long it matters how old a film is
-EVEN = 0.005  # the error of a picture from which on it counts less than in proportion
 
 
 class CanvasWorldModel(BelievingWorldModel[CanvasState]):
@@ -46,7 +45,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             cameras=tuple(spec.cameras),
             action_size=encoded_size(spec.action),
             actors=bool(self.max_actors),
-            guesses=self.looks_out,
+            guesses=self.draws_guesses,
         )
         self.lookout = (
             Lookout(config.lookout, cameras=spec.cameras, mounts=spec.mounts, dt_s=spec.dt_s)
@@ -101,6 +100,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         known = {SPEED, YAW_RATE} <= set(self.spec.state_names) and set(self.spec.cameras) <= set(self.spec.mounts)
         return bool(self.max_actors and self.config.lookout.most) and known
 
+    @property
+    def draws_guesses(self) -> bool:
+        """Whether the belief is told of whom it guesses to be there, and draws them."""
+        return self.looks_out and self.config.lookout.drawn
+
     def to_dtype(self, dtype: torch.dtype) -> CanvasWorldModel:
         self.canvas.to_dtype(dtype)
         lay_out_channels_last(self.canvas.painter)
@@ -146,7 +150,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         encoded, guesses, untold, belief, now, raw = self.believed(state, action, actors)
         last, before = ({c: to_model(f) for c, f in past.items()} for past in (state.last, state.before))
         moved, num_passes = self.canvas.moved(state.state, now, state.crossed, *self.scale), self.config.sample_steps
-        cast = self.cast(actors if untold is None else untold, belief, now, state, moved.step)
+        drawn = untold if self.draws_guesses and untold is not None else actors
+        cast = self.cast(drawn, belief, now, state, moved.step)
         known = Known(encoded, belief, state.state, now, moved, state.first, cast)
         noise = NoiseStream(state.seed, state.step)
         noisy = {c: noise.normal(3, *size) for c, size in self.canvas.cells.items()}
@@ -278,7 +283,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
     def here(self, guesses: Tensor, belief: Tensor, state: Tensor) -> Tensor | None:
         """Who is drawn at the newest real frame (b, n, 9) when nobody tells: `guesses` (b, g, 9), or else those who are
         believed to be ahead."""
-        return guesses if self.lookout is not None else self.believed_actors(belief, state)
+        return guesses if self.draws_guesses else self.believed_actors(belief, state)
 
     def cast(
         self, told: Tensor | None, belief: Tensor, now: Tensor, before: Drawn, motion: Motion | None
@@ -301,29 +306,6 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         heads = self.heads
         return (heads.state_mean, heads.state_std) if heads.sizes["state"] else (heads.reward_mean, heads.reward_std)
 
-    def loss(
-        self, last: Frames, before: Frames, target: Frames, known: Known, noise: NoiseStream, *, true_state: Tensor
-    ) -> tuple[dict[str, Tensor], Frames]:
-        """Losses of the frames {camera: uint8 (b, h, w, 3)} after `last`, their weighted sum under "loss", and the
-        frames that were painted. "frame" is the error of the pictures in [-1, 1], "fresh" that of what was painted with
-        nothing carried, "shown" how far they are read from the standardised state (b, s) that they ought to show.
-        """
-        config = self.config.canvas
-        clean, old, older = ({c: to_model(f) for c, f in x.items()} for x in (target, last, before))
-        level = noise.uniform(1)[:, 0] * (noise.uniform(1)[:, 0] >= config.pure_noise)
-        mix = level[:, None, None, None]
-        noisy = {c: mix * x + (1 - mix) * noise.normal(*x.shape[1:]) for c, x in self.canvas.coarse(clean).items()}
-        painted = self.canvas(old, older, noisy, level, known)
-        off = torch.stack([_off(p.picture, clean[c]) for c, p in painted.items()])
-        fresh = torch.stack([_off(p.fresh, clean[c]) for c, p in painted.items()])
-        losses = {"frame": off.mean(), "fresh": fresh.mean()}
-        total = _evened(off).mean() + config.fresh_weight * losses["fresh"]
-        if self.reader is not None:
-            film = {c: torch.stack([older[c], old[c], p.picture], dim=1) for c, p in painted.items()}
-            losses["shown"] = self.reader.shown(self.cells(film), true_state[:, None].expand(-1, 3, -1))
-            total = total + config.shown_weight * losses["shown"]
-        return {"loss": total} | losses, {c: to_uint8(p.picture.detach()) for c, p in painted.items()}
-
     def cells(self, films: Pictures) -> Pictures:
         """Pictures (b, t, 3, h, w) as cells (b, t, 3 p p / 4, h / p, w / p), as the reader reads them: at half their
         resolution, or the canvas would learn to please it with speckles that nobody sees."""
@@ -337,18 +319,3 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
 def _cut(film: Tensor, at: int) -> Tensor:
     """One picture of each film (b, t, ...), laid out as those that follow are, or a compiler tells them apart."""
     return film[:, at].clone(memory_format=torch.contiguous_format)
-
-
-def _off(picture: Tensor, clean: Tensor) -> Tensor:
-    """Squared error of each picture (b,), and a tenth of the absolute one, which keeps edges."""
-    error = picture - clean
-    return (error.square() + 0.1 * error.abs()).mean((1, 2, 3))
-
-
-def _evened(off: Tensor) -> Tensor:
-    """Errors (...) of pictures as they count in training: nearly by their logarithms.
-
-    A fast scene is off by a hundred times as much as a standing one. By the plain sum the few fastest would drown all
-    others; as a likelihood whose spread is each picture's own, every one counts by how much better it could be.
-    """
-    return 3 * EVEN * (off / EVEN).log1p()

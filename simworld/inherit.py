@@ -11,6 +11,8 @@ from torch import Tensor
 from simworld.checkpoint import load_weights
 from simworld.world_model import WorldModel
 
+LOOKS = "lookout.", "forecast.", "touch."  # what goes on from those spotted alone
+
 
 def inherit(model: WorldModel[Any], init: str, report: Callable[[str], None]) -> None:
     """Give the model the weights of the checkpoint `init`; parts that are new or of another size start afresh, named.
@@ -32,6 +34,22 @@ def inherit(model: WorldModel[Any], init: str, report: Callable[[str], None]) ->
     fresh = sorted({".".join(name.split(".")[:2]) for name in mine if name not in fits})
     if fresh:
         report(f"not in {init}, so starting afresh: {', '.join(fresh)}")
+
+
+def look_as(model: WorldModel[Any], init: str, report: Callable[[str], None]) -> None:
+    """Give the model the lookout of the checkpoint `init`, its forecast and its touch, none of which knows of a belief.
+
+    Raises ValueError where either has no lookout, or one of another config.
+    """
+    _, theirs = load_weights(init)
+    mine = model.state_dict()
+    looks = {name: x for name, x in theirs.items() if name in mine and name.startswith(LOOKS)}
+    if any(mine[name].shape != x.shape for name, x in looks.items()) or not any(
+        x in looks for x in mine if x.startswith(LOOKS[0])
+    ):
+        raise ValueError(f"{init} has no lookout that this model could look with; give the config of its lookout")
+    model.load_state_dict(looks, strict=False)
+    report(f"from {init}: {', '.join(sorted({name.partition('.')[0] for name in looks}))}")
 
 
 def _lent(theirs: dict[str, Tensor], *, lender: str, camera: str) -> dict[str, Tensor]:

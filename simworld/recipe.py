@@ -44,7 +44,9 @@ class TrainConfig:
     windows, all of the share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what
     they hold of episodes that they know by heart is too good. What expects the error learns last, from `trust_windows`
     windows of episodes that no other saw, and hazards are calibrated there: the share `aside` of a large store's.
-    `init` is a checkpoint to go on from, whose codec is kept. A phase of no steps is left out.
+    `init` is a checkpoint to go on from, whose codec is kept, and `lookout_init` one whose lookout is taken over with
+    all that goes on from what it spots. Of a store's `cameras` the model has these, or all. A phase of no steps is left
+    out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
     affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
     no activations inside a block and computes them again.
@@ -103,6 +105,8 @@ class TrainConfig:
     device: str = "cpu"
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     init: str | None = None
+    lookout_init: str | None = None
+    cameras: tuple[str, ...] | None = None
     budget_min: float | None = None
     codec_share: float = 0.2
     belief_share: float = 0.4

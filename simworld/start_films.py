@@ -35,9 +35,14 @@ class StartFilms:
         return len(self.actions)
 
     @classmethod
-    def from_store(cls, path: Path, *, num: int, context: int, seed: int) -> StartFilms:
-        """`num` starts of `context` actions each, spread evenly over the store's episodes."""
+    def from_store(
+        cls, path: Path, *, num: int, context: int, seed: int, cameras: tuple[str, ...] | None = None
+    ) -> StartFilms:
+        """`num` starts of `context` actions each, spread evenly over the store's episodes, as all its cameras or these
+        show them."""
         cache = EpisodeStore(path).cache()
+        if cameras is not None:
+            cache = cache.seen_by(cameras)
         rng = np.random.default_rng(seed)
         longest = np.flatnonzero(cache.num_steps >= context + ROOM)
         if not len(longest):

@@ -20,7 +20,7 @@ from simworld.data.cache import FrameCache
 from simworld.data.files import write_json
 from simworld.data.store import EpisodeStore
 from simworld.fit import Run
-from simworld.inherit import inherit
+from simworld.inherit import inherit, look_as
 from simworld.latent_world_model import LatentConfig
 from simworld.memory import keep_freed_memory
 from simworld.recipe import TrainConfig, claim
@@ -51,6 +51,8 @@ def train(
     own_group = _join_ranks(config.device)
     try:
         cache = EpisodeStore(data).cache()
+        if config.cameras is not None:
+            cache = cache.seen_by(config.cameras)
         run = Run(
             folder=out,
             device=torch.device(config.device),
@@ -66,7 +68,9 @@ def train(
         if (out / "model/config.json").exists():  # written last of all: the run is over
             return out / "model"
         # drawn first: a store that holds no start is refused before the training, not after it
-        films = StartFilms.from_store(starts or data, num=NUM_STARTS, context=CONTEXT, seed=config.seed)
+        films = StartFilms.from_store(
+            starts or data, num=NUM_STARTS, context=CONTEXT, seed=config.seed, cameras=tuple(cache.spec.cameras)
+        )
         return _train(config, cache, run, films)
     finally:
         if own_group:
@@ -81,6 +85,8 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
         model = build_world_model(config.model, model_config, cache.spec)
     if config.init is not None:
         inherit(model, config.init, run.report)
+    if config.lookout_init is not None:
+        look_as(model, config.lookout_init, run.report)
     model.to(run.device)
     if isinstance(model, BelievingWorldModel):
         cpu_s = train_believing(model, config, cache, run)

@@ -97,6 +97,20 @@ def test_those_told_are_guessed_of_when_nobody_tells_any_more(world: CanvasWorld
     torch.testing.assert_close(later[:, 0, 1], torch.full((2,), 30.0 + 0.9 - 1.5), rtol=0, atol=1e-3)
 
 
+def test_those_not_drawn_are_for_foresight_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(LOOKING, lookout=dataclasses.replace(LOOKING.lookout, drawn=False))
+    world = lively_canvas(config, SPEC)
+    assert world.lookout is not None and world.touch is not None and world.belief.guesses is None
+    world.touch.learned.fill_(1.0)
+    then, told = actions_of(2, 1)[:, 0], []
+    for spotted in (seen(2), torch.full_like(seen(2), torch.nan)):
+        monkeypatch.setattr(world.lookout, "spot", lambda frames, ego, spotted=spotted: spotted)
+        told.append(world.step(world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2]), then)[1])
+    car, nobody = told
+    assert all(torch.equal(car.frames[c], nobody.frames[c]) for c in SPEC.cameras)
+    assert not torch.equal(car.outcomes.hazard["collision"], nobody.outcomes.hazard["collision"])
+
+
 def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
     spec = dataclasses.replace(SPEC, mounts={})
     blind = lively_canvas(LOOKING, spec)

@@ -22,6 +22,7 @@ from simworld.optim import Average, OptimConfig, build_optimizers, rate
 from simworld.phases import DynamicsPhase, PhaseConfig
 from simworld.recipe import TrainConfig
 from simworld.reference_world_model import ReferenceWorldConfig
+from simworld.start_films import StartFilms
 from simworld.train import train
 
 from .tiny_world import PIXELS, SPEC, TRAIN, lively_model, write_store
@@ -192,6 +193,16 @@ def test_pixels_need_no_codec_phase(tiny_store: Path, tmp_path: Path) -> None:
     train(config, data=tiny_store, out=tmp_path, report=quiet)
     assert not (tmp_path / "codec.safetensors").exists()
     assert load_world_model(tmp_path).config.codec == CodecConfig(kind="pixels")
+
+
+def test_a_model_may_have_some_of_the_cameras(tiny_store: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TRAIN, latent=PIXELS, cameras=("front",))
+    made = train(config, data=tiny_store, out=tmp_path / "front", report=quiet)
+    spec = load_world_model(made).spec
+    assert spec.cameras == {"front": SPEC.cameras["front"]} and spec.state_names == SPEC.state_names
+    assert StartFilms.load(made).frames.keys() == {"front"}
+    with pytest.raises(ValueError, match="no camera 'frint' in .*; did you mean front"):
+        train(dataclasses.replace(config, cameras=("frint",)), data=tiny_store, out=tmp_path / "none", report=quiet)
 
 
 def test_the_reference_is_stopped_and_resumed_the_same(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,17 @@ class FrameCache:
             return self, self
         row = int(self.first_row[-aside])
         return self._part(slice(row), slice(-aside)), self._part(slice(row, None), slice(-aside, None))
+
+    def seen_by(self, cameras: Sequence[str]) -> FrameCache:
+        """The same as only these cameras recorded it."""
+        known = self.spec.cameras
+        if foreign := [c for c in cameras if c not in known]:
+            near = difflib.get_close_matches(foreign[0], known, n=1) or list(known)
+            raise ValueError(f"no camera {foreign[0]!r} in {self.path}; did you mean {' or '.join(near)}?")
+        frames = {c: self.frames[c] for c in cameras}
+        mounts = {c: mount for c, mount in self.spec.mounts.items() if c in cameras}
+        spec = dataclasses.replace(self.spec, cameras={c: known[c] for c in cameras}, mounts=mounts)
+        return dataclasses.replace(self, spec=spec, frames=frames)
 
     def _part(self, rows: slice, episodes: slice) -> FrameCache:
         """Some consecutive episodes, and the rows that they own."""

@@ -44,13 +44,15 @@ APART = (1.5, 0.15, 1.2, 0.03)  # what is one actor: so many m along the ray and
 class LookoutConfig:
     """A look takes frames so many steps `ago` before it, through maps of `width` channels; `looks` are so many steps
     ago, and so are the frames of a close-up. Up to `most` actors are told of, and none is looked out for where that is
-    0."""
+    0. A belief is told of those spotted and draws them, unless they are not `drawn`: then they are for foresight
+    alone."""
 
     ago: tuple[int, ...] = (4, 2, 1, 0)
     looks: tuple[int, ...] = (8, 6, 4, 2, 0)
     close: tuple[int, ...] = (8, 4, 2, 1, 0)
     width: int = 64
     most: int = 0
+    drawn: bool = True
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.most < 0 or len(self.ago) < 2:

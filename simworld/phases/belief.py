@@ -47,7 +47,7 @@ class BeliefPhase(Stage[BelievingWorldModel[Any]]):
         actions = encode_actions(future.actions(self.cache).to(device), self.cache.spec.action)
         actors = future.actors(self.cache).to(device)
         told, knows = model.some_actors(actors, len(rows), noise)
-        guesses = None if model.lookout is None else self._guesses(rows, future, knows)
+        guesses = None if model.belief.guesses is None else self._guesses(rows, future, knows)
         beliefs = model.belief.follow(seen[: len(rows), None], actions, told, guesses=guesses)
         targets = future.targets(self.cache).map(lambda x: x.to(device))
         losses = model.heads.loss(beliefs, targets)

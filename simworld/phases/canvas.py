@@ -18,6 +18,7 @@ from simworld.model.noise import NoiseStream
 from simworld.model.pixels import soften, to_model
 from simworld.model.reader import FRAMES
 from simworld.phases.common import Stage, shared_sampler, stream
+from simworld.phases.painted import painted
 
 BELIEVED_S = 1.0  # so long a film that is not told draws whom the model believes to be there, and then the true ones
 SOFTEST = 0.33  # of the resolution is left to the softest pictures that the reader learns from
@@ -113,7 +114,7 @@ class CanvasPhase(Stage[CanvasWorldModel]):
             own = films.state, self.model.reckoned(films.state, encoded, self.model.estimate(belief))
             before, after = (held(films.true, s, o) for s, o in zip(state, own, strict=True))
             moved = self.model.canvas.moved(before, after, films.crossed, *self.model.scale)
-            untold = guesses if self.model.lookout is not None else None
+            untold = guesses if self.model.draws_guesses else None
             believed = self.model.cast(untold, belief, own[1], films, moved.step)
             cast = None
             if recorded is not None:
@@ -121,13 +122,13 @@ class CanvasPhase(Stage[CanvasWorldModel]):
                 true = self.model.canvas.cast(drawn, films.actors, films.seen, moved.step)
                 cast = true if believed is None else self._either(films, true, believed)
         drawn_by = Known(encoded, belief, before, after, moved, films.first, cast)
-        losses, painted = self.model.loss(films.last, films.before, target, drawn_by, noise, true_state=state[1])
+        losses, frames = painted(self.model, films.last, films.before, target, drawn_by, noise, true_state=state[1])
         self.films = replace(
             films,
             row=films.row + 1,
             age=films.age + 1,
             left=films.left - 1,
-            last=painted,
+            last=frames,
             before=films.last,
             belief=belief,
             state=own[1],
