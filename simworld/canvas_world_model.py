@@ -79,7 +79,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             spec.outcomes,
             features=config.belief.size,
             noted=self.canvas.painter.num_noted,
-            marks=(NUM_NEAR + NUM_SHOWN * len(shown_at(spec.state_names))) * self.looks_out,
+            marks=NUM_NEAR * self.looks_out + NUM_SHOWN * len(shown_at(spec.state_names)) * self.draws_guesses,
             state_names=spec.state_names,
         )
         reckons = config.reckoning and self.heads.sizes["state"]
@@ -214,9 +214,10 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         ]
 
     def shown(self, film: list[Pictures], now: Tensor) -> list[Tensor]:
-        """Marks (b, NUM_SHOWN n) of the same: what the FRAMES newest pictures (b, 3, h, w) show of n numbers of the
-        standardised state `now` (b, s), these themselves, and how far the one is off the other."""
-        if self.lookout is None or self.reader is None:
+        """Marks (b, NUM_SHOWN n) of the same, of a model that draws its guesses: what the FRAMES newest pictures
+        (b, 3, h, w) show of n numbers of the standardised state `now` (b, s), these themselves, and how far the one is
+        off the other."""
+        if not self.draws_guesses or self.reader is None:
             return []
         at = shown_at(self.spec.state_names)
         films = {c: torch.stack([pictures[c] for pictures in film], dim=1) for c in film[-1]}
