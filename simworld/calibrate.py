@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from simworld.data.cache import NEVER, FrameCache
 from simworld.model.outcomes import OutcomePrediction
+from simworld.progress import telling
 from simworld.rolls import Opening
 from simworld.world_model import WorldModel
 
@@ -42,6 +44,7 @@ def calibrate_events(
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
     config: CalibrationConfig | None = None,
+    report: Callable[[str], None] = print,
 ) -> None:
     """Set the heads' scale and bias of every event (and of the episode's end) from windows of data, best of such that
     the model did not learn from.
@@ -59,7 +62,7 @@ def calibrate_events(
     rows, weight = _draw(cache, to_event, horizon, config, seed)
     if not len(rows):
         return
-    logits = _imagined(model, cache, rows, horizon, device, autocast, config)
+    logits = _imagined(model, cache, rows, horizon, device, autocast, config, report)
     present = rows + config.context
     known = np.minimum(cache.steps_left[present], horizon - 1)
     for i, name in enumerate(names):
@@ -109,11 +112,12 @@ def _imagined(
     device: torch.device | str,
     autocast: torch.dtype | None,
     config: CalibrationConfig,
+    report: Callable[[str], None],
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """{event: logits (n, horizon) of the present at every imagined step, and of all bins at the first step}."""
     now: dict[str, list[Tensor]] = {}
     first: dict[str, list[Tensor]] = {}
-    for i in range(0, len(rows), config.batch):
+    for i in telling(range(0, len(rows), config.batch), "calibrating hazards", report):
         opening = Opening.of(cache, rows[i : i + config.batch], config.context, horizon).to(device)
         kind = torch.device(device).type
         with torch.autocast(kind, autocast or torch.bfloat16, enabled=autocast is not None):

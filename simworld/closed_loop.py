@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from simworld.data.windows import WindowSampler
 from simworld.futures import Futures
 from simworld.model.pixels import to_model
 from simworld.model.reader import FRAMES
+from simworld.progress import telling
 
 TOLD_EVERY = 4  # one batch in so many is told of the actors
 LEAST = 1e-3  # an error below which one is as good as another
@@ -52,9 +54,10 @@ class ClosedLoop:
         self.sampler = WindowSampler(cache, steps=context, batch=batch, seed=seed, event_fraction=0.5)
 
     @torch.no_grad()
-    def samples(self, num_windows: int) -> Samples:
+    def samples(self, num_windows: int, report: Callable[[str], None] = print) -> Samples:
         """Every imagined step of `num_windows` windows, rounded up to whole batches, up to its episode's end."""
-        parts = [self._batch(i) for i in range(-(-num_windows // self.sampler.batch))]
+        batches = range(-(-num_windows // self.sampler.batch))
+        parts = [self._batch(i) for i in telling(batches, "imagining windows", report)]
         return Samples(torch.cat([p.features for p in parts]), torch.cat([p.log_error for p in parts]))
 
     def _batch(self, number: int) -> Samples:

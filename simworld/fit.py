@@ -73,6 +73,11 @@ class Run:
     sharding: Sharding = "replicated"
     recompute: bool = False
 
+    def tell(self, line: str) -> None:
+        """Report from one rank."""
+        if self.rank == 0:
+            self.report(line)
+
     def autocasting(self) -> torch.autocast:
         """The precision of this run's networks, as a context."""
         return torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None)
@@ -165,6 +170,8 @@ class _Fitting:
         Time used, losses and whether to save are agreed on by all ranks, since saving what is split takes them all.
         """
         now, now_s = processor_s(), time.monotonic()
+        if self.steps_here == 1:
+            self.started_s = now_s  # the first step prepares what all others use
         want_save = self.run.rank == 0 and now_s - self.saved_s > self.run.save_every_s
         used_s, save, *means = mean_over_ranks([now - self.mark_s, want_save, *losses.values()], self.run.device)
         self.cpu_s, self.mark_s = self.cpu_s + used_s, now
@@ -186,11 +193,12 @@ class _Fitting:
         } | dict(numbers)
         with open(self.run.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
-        left_s = (now_s - self.started_s) / max(self.steps_here, 1) * self.steps_left()
-        self.run.report(
-            f"{self.phase.name}: step {self.num_steps}, loss {numbers['loss']:.4f}, "
-            f"{100 * min(1.0, self.progress()):.0f} %, {left_s / 60:.1f} min left"
-        )
+        line = f"{self.phase.name}: step {self.num_steps}, loss {numbers['loss']:.4f}, "
+        line += f"{100 * min(1.0, self.progress()):.0f} %"
+        if self.steps_here > 1:
+            left_s = (now_s - self.started_s) / (self.steps_here - 1) * self.steps_left()
+            line += f", {left_s / 60:.1f} min left"
+        self.run.report(line)
         if self.run.on_metrics:
             self.run.on_metrics({k: v for k, v in row.items() if not isinstance(v, str)})
 

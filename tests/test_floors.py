@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    0: "shapes config memory sharding",
+    0: "shapes config memory progress sharding",
     1: "episode scenario policy nets optim",
     2: "data model readers",
     3: "world_model believing canvas_state canvas_world_model latent_world_model reference_world_model",

@@ -18,6 +18,7 @@ from simworld.model.noise import NoiseStream
 from simworld.phases.belief import relit
 from simworld.phases.common import Stage, drawn_once, picked
 from simworld.phases.lookout import about_known
+from simworld.progress import telling
 
 OFF = (0.8, 1.6)  # pixels, and pixels a second, by which boards are put up wrong and moved wrong
 
@@ -36,7 +37,7 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
         """Rows (n,), those who are spotted (n, m, 9), the ego's motion as it is believed to be and as it is (n, 2), the
         same on every rank, when first asked for."""
         rows = drawn_once(self.cache, self.config, self.num_windows, self.seed + 4)
-        parts = [self._spot(x) for x in rows]
+        parts = [self._spot(x) for x in telling(rows, "closeups: spotting in windows", self.run.tell)]
         spotted, ego, moved = (torch.cat(x) for x in zip(*parts, strict=True))
         return np.concatenate(rows), spotted, ego, moved
 

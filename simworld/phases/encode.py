@@ -13,6 +13,7 @@ from simworld.data.cache import FrameCache
 from simworld.fit import Run
 from simworld.latent_world_model import LatentWorldModel
 from simworld.model.pixels import to_model
+from simworld.progress import telling
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def _encode_camera(model: LatentWorldModel, frames: NDArray[np.uint8], path: Pat
     h, w = frames.shape[1] // model.codec.scale, frames.shape[2] // model.codec.scale
     temporary = path.with_suffix(".tmp")
     latents = open_memmap(temporary, "w+", np.float16, (len(frames), model.codec.channels, h, w))
-    for i in range(0, len(frames), 256):
+    for i in telling(range(0, len(frames), 256), "encoding frames", run.tell):
         part = to_model(torch.from_numpy(np.array(frames[i : i + 256]))).to(run.device)
         with run.autocasting():
             latents[i : i + 256] = model.codec.encode(part).float().cpu().numpy()

@@ -16,6 +16,7 @@ from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
 from simworld.phases.common import Stage, drawn_once
+from simworld.progress import telling
 
 CONTEXT = 8  # real steps before each
 
@@ -60,7 +61,8 @@ class Rolled:
 
 def rolled_once(stage: Stage[CanvasWorldModel], num: int, seed: int) -> Rolled:
     """`num` windows of a stage, the same on every rank."""
-    first, *rest = [_rolled(stage, rows) for rows in drawn_once(stage.cache, stage.config, num, seed)]
+    parts = drawn_once(stage.cache, stage.config, num, seed)
+    first, *rest = [_rolled(stage, rows) for rows in telling(parts, "rolling windows on", stage.run.tell)]
     return first.joined(lambda *x: torch.cat(x), *rest)
 
 

@@ -15,6 +15,7 @@ from simworld.futures import frames_ago
 from simworld.model.noise import NoiseStream
 from simworld.phases.common import Stage, drawn_once, picked
 from simworld.phases.lookout import about_known
+from simworld.progress import telling
 
 
 @dataclass
@@ -29,7 +30,8 @@ class TracksPhase(Stage[CanvasWorldModel]):
     def looked(self) -> tuple[Tensor, Tensor, Tensor]:
         """Looks (n, j, m, 9), the ego's motion (n, 2) and actors (n, k, 9), the same on every rank, when first asked
         for."""
-        parts = [self._look(x) for x in drawn_once(self.cache, self.config, self.num_windows, self.seed + 3)]
+        rows = drawn_once(self.cache, self.config, self.num_windows, self.seed + 3)
+        parts = [self._look(x) for x in telling(rows, "tracks: looking at windows", self.run.tell)]
         looks, ego, actors = (torch.cat(x) for x in zip(*parts, strict=True))
         return looks, ego, actors
 

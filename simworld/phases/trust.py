@@ -31,7 +31,7 @@ class TrustPhase(Stage[BelievingWorldModel[Any]]):
     @cached_property
     def samples(self) -> Samples:
         """The same ones on every rank, imagined when they are first asked for."""
-        return self.imagined.samples(self.num_windows)
+        return self.imagined.samples(self.num_windows, self.run.tell)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         seen = self.samples
@@ -42,4 +42,7 @@ class TrustPhase(Stage[BelievingWorldModel[Any]]):
     def finish(self) -> None:
         """Calibrate trust and the hazards of events on windows of the same episodes."""
         self.model.heads.calibrate_trust(self.samples.features)
-        calibrate_events(self.model, self.cache, seed=self.seed, device=self.run.device, autocast=self.run.autocast)
+        run = self.run
+        calibrate_events(
+            self.model, self.cache, seed=self.seed, device=run.device, autocast=run.autocast, report=run.tell
+        )
