@@ -75,7 +75,7 @@ class FrameCache:
         known = self.spec.cameras
         if foreign := [c for c in cameras if c not in known]:
             near = difflib.get_close_matches(foreign[0], known, n=1) or list(known)
-            raise ValueError(f"no camera {foreign[0]!r} in {self.path}; did you mean {' or '.join(near)}?")
+            raise ValueError(f"the data has no camera {foreign[0]!r}; did you mean {' or '.join(near)}?")
         frames = {c: self.frames[c] for c in cameras}
         mounts = {c: mount for c, mount in self.spec.mounts.items() if c in cameras}
         spec = dataclasses.replace(self.spec, cameras={c: known[c] for c in cameras}, mounts=mounts)
