@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.episode import EpisodeSpec
 from simworld.latent_world_model import LatentConfig, LatentWorldModel
 from simworld.model.actions import encoded_size
@@ -104,6 +105,8 @@ class _Kernels(TorchDispatchMode):
 def _step_without_data(model: WorldModel[Any], context: int | None, counter: Any) -> None:
     """One step on the meta device, and nothing else, under `counter`."""
     model = copy.deepcopy(model).to("meta").to_dtype(torch.float32)  # autocast does not know this device
+    if isinstance(model, CanvasWorldModel) and model.lookout is not None:  # which can not spot anybody without data
+        model.lookout.spot = lambda frames, ego: model.nobody(len(ego), ego.device)  # type: ignore[method-assign]
     if context is None:
         context = model.config.dynamics.transformer.window - 1
     spec = model.spec

@@ -20,6 +20,10 @@ from simworld.bench.speed import (
 )
 from simworld.checkpoint import load_world_model
 
+from ..test_canvas import driven_spec
+from ..test_guessing import LOOKING
+from ..tiny_world import CANVAS, lively_canvas
+
 
 class Clock:
     """Seconds that pass only when something is done."""
@@ -108,3 +112,8 @@ def test_report(checkpoint, tmp_path, strict):
     assert speed["ratio"]["2"] == pytest.approx(fps["simworld"]["2"] / fps["reference"]["2"], rel=1e-2)
     assert set(speed["settings"]["form"]["reference"]) == {"1", "2"}
     assert all(np.isfinite(v) for v in speed["work"]["share_of_peak"].values())
+
+
+def test_operations_of_who_looks_out_are_counted_without_anybody_to_spot() -> None:
+    alone, looking = (counted_flop(lively_canvas(config, driven_spec()), 8) for config in (CANVAS, LOOKING))
+    assert 0 < alone < looking
