@@ -44,9 +44,7 @@ def look_as(model: WorldModel[Any], init: str, report: Callable[[str], None]) ->
     _, theirs = load_weights(init)
     mine = model.state_dict()
     looks = {name: x for name, x in theirs.items() if name in mine and name.startswith(LOOKS)}
-    if any(mine[name].shape != x.shape for name, x in looks.items()) or not any(
-        x in looks for x in mine if x.startswith(LOOKS[0])
-    ):
+    if not looks or any(mine[name].shape != x.shape for name, x in looks.items()):
         raise ValueError(f"{init} has no lookout that this model could look with; give the config of its lookout")
     model.load_state_dict(looks, strict=False)
     report(f"from {init}: {', '.join(sorted({name.partition('.')[0] for name in looks}))}")

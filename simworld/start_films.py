@@ -40,9 +40,7 @@ class StartFilms:
     ) -> StartFilms:
         """`num` starts of `context` actions each, spread evenly over the store's episodes, as all its cameras or these
         show them."""
-        cache = EpisodeStore(path).cache()
-        if cameras is not None:
-            cache = cache.seen_by(cameras)
+        cache = EpisodeStore(path).cache(cameras)
         rng = np.random.default_rng(seed)
         longest = np.flatnonzero(cache.num_steps >= context + ROOM)
         if not len(longest):

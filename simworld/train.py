@@ -50,9 +50,7 @@ def train(
         keep_freed_memory()
     own_group = _join_ranks(config.device)
     try:
-        cache = EpisodeStore(data).cache()
-        if config.cameras is not None:
-            cache = cache.seen_by(config.cameras)
+        cache = EpisodeStore(data).cache(config.cameras)
         run = Run(
             folder=out,
             device=torch.device(config.device),

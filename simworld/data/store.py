@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,11 +223,13 @@ class EpisodeStore:
             provenance=json.loads(row["provenance"]),
         )
 
-    def cache(self) -> FrameCache:
-        """The memory-mapped arrays that training reads; built on first use, rebuilt after episodes were added."""
+    def cache(self, cameras: Sequence[str] | None = None) -> FrameCache:
+        """The memory-mapped arrays that training reads, of all `cameras` or of these; built on first use, rebuilt after
+        episodes were added."""
         from simworld.data.cache import FrameCache  # here, because the cache is built from a store
 
-        return FrameCache.of(self)
+        cache = FrameCache.of(self)
+        return cache if cameras is None else cache.seen_by(cameras)
 
     def paths(self, index: int) -> list[Path]:
         """Every file that an episode consists of."""
