@@ -18,12 +18,15 @@ Film = tuple[dict[str, NDArray[np.uint8]], NDArray[np.float32]]  # frames {camer
 
 
 class Beginnings:
-    """Films of `context` actions, at most, from the folder of a store or from start films, read when first drawn."""
+    """Films of `context` actions, at most, from the folder of a store, as these of its cameras show them, or from start
+    films, read when first drawn."""
 
-    def __init__(self, starts: str | os.PathLike[str] | StartFilms | None, context: int) -> None:
+    def __init__(
+        self, starts: str | os.PathLike[str] | StartFilms | None, context: int, cameras: Sequence[str]
+    ) -> None:
         self._path = None if starts is None or isinstance(starts, StartFilms) else Path(starts)
         self._films = starts if isinstance(starts, StartFilms) else None
-        self._context = context
+        self._context, self._cameras = context, tuple(cameras)
 
     def draw(self, rngs: Sequence[np.random.Generator]) -> Film:
         """One film for each of the generators."""
@@ -36,7 +39,7 @@ class Beginnings:
         if self._path is None:
             raise ValueError("this env has no starts; give starts=STORE, or reset(options={'frames': ...})")
         if (self._path / "meta").is_dir():
-            return StartFilms.from_store(self._path, num=256, context=self._context, seed=0)
+            return StartFilms.from_store(self._path, num=256, context=self._context, seed=0, cameras=self._cameras)
         return StartFilms.load(self._path)
 
 

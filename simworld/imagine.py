@@ -42,7 +42,8 @@ class WorldModelVectorEnv(VectorEnv):
     """`num_envs` imagined episodes in one batch.
 
     checkpoint    folder or shipped name
-    starts        folder of a store to start from; by default the starts that lie beside the checkpoint
+    starts        folder of a store to start from, which may have more cameras; by default the starts that lie beside
+                  the checkpoint
     context       actions of the start that the model sees before the first step
     horizon       steps until an episode is truncated
     min_trust     truncate an episode whose trust falls below this (0: never)
@@ -86,7 +87,7 @@ class WorldModelVectorEnv(VectorEnv):
         self.model, self.device = checkpoint, torch.device(device)
         self.episode_spec: EpisodeSpec = self.model.spec
         self.num_envs, self.horizon, self.min_trust = num_envs, horizon, min_trust
-        self._beginnings = Beginnings(starts, context)
+        self._beginnings = Beginnings(starts, context, tuple(self.episode_spec.cameras))
         self.render_mode, self.autoreset_mode = render_mode, AutoresetMode(autoreset_mode)
         self.metadata = {
             "render_modes": ["rgb_array"],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simworld.data.cache import FrameCache
 from simworld.model.outcomes import QUANTILES, OutcomePrediction
+from simworld.model.pooling import pooled
 from simworld.world_model import Prediction, WorldModel
 
 Floats = NDArray[np.float64]
@@ -81,7 +82,7 @@ class Roll:
 
     p_now         (n, h) probability that the event happens at that step, as told at that step
     hazard_first  (n, h) the first step's own hazard over the steps to come; p_first its P(within)
-    scalars       {name: (n,)} and categories {name: (n, c)}: weighted by when the event is expected
+    scalars       {name: (n,)} the median, and categories {name: (n, c)}: weighted by when the event is expected
     film          uint8 (n, h, height, width, 3) of the first camera, None unless asked for
     """
 
@@ -139,11 +140,12 @@ def _told(model: WorldModel[Any], told: list[Prediction], event: str, film: bool
     weight = p_now * survives
     weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-12)
     given = [s for s in model.spec.outcomes if s.given == event]
-    median = QUANTILES.index(0.5)
+    quantiles = {
+        s.name: torch.stack([p.outcomes.scalars[s.name] for p in told], 1) for s in given if s.kind == "scalar"
+    }
     scalars = {
-        s.name: (weight * np.stack([p.outcomes.scalars[s.name][:, median].numpy() for p in told], axis=1)).sum(1)
-        for s in given
-        if s.kind == "scalar"
+        name: pooled(values, torch.from_numpy(weight))[:, QUANTILES.index(0.5)].double().numpy()
+        for name, values in quantiles.items()
     }
     categories = {
         s.name: np.einsum("nt,ntc->nc", weight, np.stack([p.outcomes.categories[s.name].numpy() for p in told], axis=1))

@@ -82,9 +82,9 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
         torch.manual_seed(config.seed)
         model = build_world_model(config.model, model_config, cache.spec)
     if config.init is not None:
-        inherit(model, config.init, run.report)
+        inherit(model, config.init, run.tell)
     if config.lookout_init is not None:
-        look_as(model, config.lookout_init, run.report)
+        look_as(model, config.lookout_init, run.tell)
     model.to(run.device)
     if isinstance(model, BelievingWorldModel):
         cpu_s = train_believing(model, config, cache, run)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import pytest
 import torch
+
+from simworld.start_films import StartFilms
 
 from . import tiny_world
 
@@ -43,3 +46,13 @@ def examples() -> Path:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a model whose frames follow its action, past and noise, with starts beside it."""
     return tiny_world.write_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
+
+
+@pytest.fixture
+def model() -> Any:
+    return tiny_world.quiet_model()
+
+
+@pytest.fixture
+def starts(tiny_checkpoint: Path) -> StartFilms:
+    return StartFilms.load(tiny_checkpoint)

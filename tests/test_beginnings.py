@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from simworld.imagine import WorldModelEnv
 
 from .test_imagine import NUM, actions_of, gap, given, play, vector
+from .tiny_world import SPEC, lively_model
 
 
 def test_given_films_are_what_it_starts_from(tiny_checkpoint: Path) -> None:
@@ -62,6 +64,12 @@ def test_bad_starts_get_one_sentence_and_leave_no_trace(tiny_checkpoint: Path) -
             env.reset(options=options)
         assert said in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 200
     assert gap(film, play(env, actions_of(2))) == 0
+
+
+def test_starts_may_come_from_a_store_of_more_cameras(tiny_store: Path) -> None:
+    front = dataclasses.replace(SPEC, cameras={"front": SPEC.cameras["front"]})
+    env = WorldModelEnv(checkpoint=lively_model(spec=front), starts=tiny_store)
+    assert set(env.reset(seed=1)[0]) == {"front"} < set(SPEC.cameras)
 
 
 def test_starts_may_come_from_a_store(tiny_checkpoint: Path, tiny_store: Path) -> None:

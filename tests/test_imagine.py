@@ -20,7 +20,7 @@ from simworld.imagine import WorldModelEnv, WorldModelVectorEnv, action_space, s
 from simworld.rollout import rollout
 from simworld.start_films import StartFilms
 
-from .tiny_world import CHOICE, OUTCOMES, SPEC, film_batch, lively_model, write_checkpoint
+from .tiny_world import CHOICE, OUTCOMES, SPEC, film_batch, lively_model, quiet_model, write_checkpoint
 
 NUM = 4
 Film = dict[str, NDArray[np.uint8]]
@@ -45,16 +45,6 @@ def vector(checkpoint: Path, **options: Any) -> WorldModelVectorEnv:
     return WorldModelVectorEnv(options.pop("num_envs", NUM), checkpoint=checkpoint, **options)
 
 
-def quiet_model(**biases: float) -> Any:
-    """A lively model in which no event happens and no episode ends, but for the `biases` of its heads."""
-    model = lively_model()
-    raw = model.heads._split(model.heads.out.bias.detach())
-    model.heads.out.weight.zero_()
-    for name in ("collision", "offroad", "terminated"):
-        raw[name].fill_(biases.get(name, -30.0))
-    return model
-
-
 def actions_of(steps: int, num: int = NUM, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).uniform(-1, 1, (steps, num, 2)).astype(np.float32)
 
@@ -73,16 +63,6 @@ def given(k: int, b: int | None = NUM, seed: int = 50) -> dict[str, Any]:
     frames, actions = film_batch(b or 1, k, seed=seed)
     cut: Any = slice(None) if b else 0
     return {"frames": {c: f.numpy()[cut] for c, f in frames.items()}, "actions": actions.numpy()[cut]}
-
-
-@pytest.fixture
-def model() -> Any:
-    return quiet_model()
-
-
-@pytest.fixture
-def starts(tiny_checkpoint: Path) -> StartFilms:
-    return StartFilms.load(tiny_checkpoint)
 
 
 def test_check_env_is_clean(tiny_checkpoint: Path, recwarn: pytest.WarningsRecorder) -> None:
@@ -190,79 +170,6 @@ def test_an_event_that_ends_episodes_terminates(starts: StartFilms) -> None:
     assert (terminated, truncated) == (True, False)
     assert info["outcomes"]["collision"] == 1 and np.isfinite(info["outcomes"]["impulse"])
     assert info["outcomes"]["offroad"] == 0 and info["outcomes"]["side"] in (0, 1, 2)
-
-
-def shifted(env: WorldModelVectorEnv) -> None:
-    """Two steps on in lanes 0 and 2, at a start of their own in the others."""
-    env.reset(seed=1)
-    for action in actions_of(2):
-        env.step(action)
-    env.reset(options={"reset_mask": np.array([False, True, False, True])})
-
-
-def test_next_step_autoreset(model: Any, starts: StartFilms) -> None:
-    env = WorldModelVectorEnv(NUM, checkpoint=model, starts=starts, horizon=4, dtype="float32")
-    shifted(env)
-    actions = actions_of(4)
-    for action in actions[:2]:
-        *_, truncated, info = env.step(action)
-    assert truncated.tolist() == [True, False, True, False] and info["_outcomes"].all()
-    observation, reward, _, truncated, info = env.step(actions[2])
-    assert not truncated.any() and reward[0] == reward[2] == 0
-    assert info["_outcomes"].tolist() == info["outcomes"]["_collision"].tolist() == [False, True, False, True]
-    first = [
-        any(np.array_equal(observation["front"][lane], f[-1]) for f in starts.frames["front"]) for lane in range(4)
-    ]
-    assert first == [True, False, True, False]
-    *_, truncated, _ = env.step(actions[3])
-    assert truncated.tolist() == [False, True, False, True]
-
-
-def test_same_step_autoreset(model: Any, starts: StartFilms) -> None:
-    env = WorldModelVectorEnv(NUM, checkpoint=model, starts=starts, horizon=4, autoreset_mode=AutoresetMode.SAME_STEP)
-    shifted(env)
-    twin = WorldModelVectorEnv(NUM, checkpoint=model, starts=starts, horizon=9)
-    shifted(twin)
-    for action in actions_of(2):
-        observation, _, _, truncated, info = env.step(action)
-        going_on, *_ = twin.step(action)
-    assert truncated.tolist() == info["_final_obs"].tolist() == [True, False, True, False]
-    for lane in range(NUM):
-        if truncated[lane]:
-            assert np.array_equal(info["final_obs"][lane]["front"], going_on["front"][lane])
-            assert any(np.array_equal(observation["front"][lane], f[-1]) for f in starts.frames["front"])
-        else:
-            assert info["final_obs"][lane] is None
-            assert np.array_equal(observation["front"][lane], going_on["front"][lane])
-    assert set(info["final_info"]["outcomes"]) >= {o.name for o in OUTCOMES}
-
-
-def test_disabled_autoreset_asks_for_a_reset(model: Any, starts: StartFilms) -> None:
-    env = WorldModelVectorEnv(NUM, checkpoint=model, starts=starts, horizon=1, autoreset_mode=AutoresetMode.DISABLED)
-    env.reset(seed=1)
-    assert env.step(actions_of(1)[0])[3].all()
-    with pytest.raises(ValueError, match="lanes \\[0, 1, 2, 3\\] are done"):
-        env.step(actions_of(1)[0])
-    env.reset(options={"reset_mask": np.array([True, False, True, True])})
-    with pytest.raises(ValueError, match="lanes \\[1\\] are done"):
-        env.step(actions_of(1)[0])
-    env.reset(options={"reset_mask": np.array([False, True, False, False])})
-    env.step(actions_of(1)[0])
-
-
-def test_a_lane_reset_alone_shows_the_film_of_a_fresh_env(model: Any, starts: StartFilms) -> None:
-    options = given(6)
-    env = WorldModelVectorEnv(NUM, checkpoint=model, starts=starts)
-    shifted(env)
-    mask = np.array([False, False, True, False])
-    env.reset(seed=[None, None, 77, None], options=options | {"reset_mask": mask})
-    actions = actions_of(8)
-    film = play(env, actions)
-    alone = WorldModelEnv(checkpoint=model)
-    alone.reset(
-        seed=77, options={"frames": {c: f[2] for c, f in options["frames"].items()}, "actions": options["actions"][2]}
-    )
-    assert gap(play(alone, actions[:, 2]), {c: f[:, 2] for c, f in film.items()}) <= 1
 
 
 def test_snapshot_comes_back_to_the_same_future(tiny_checkpoint: Path) -> None:

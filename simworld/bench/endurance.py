@@ -148,7 +148,8 @@ def run_films(
 ) -> Films:
     """`films` streams side by side; the policy acts on what it is shown, frame by frame. The states at frame `keep` and
     at the last one are kept."""
-    starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed)
+    cameras = tuple(model.spec.cameras)
+    starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed, cameras=cameras)
     seeds = seed * 1_000_003 + np.arange(films)
     shown = {c: torch.from_numpy(f) for c, f in starts.frames.items()}
     state = model.start(shown, torch.from_numpy(starts.actions), seed=torch.from_numpy(seeds))

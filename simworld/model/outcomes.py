@@ -22,7 +22,6 @@ from simworld.model.state_error import StateError
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 SHOWN = (SPEED, LATERAL, "gap_m", "closing_mps")  # of a state, by which it is judged how wrong a picture is
-SMALL = 0.1  # of a scalar's scale: what is smaller counts by its difference even where errors are relative
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ class OutcomeHeads(nn.Module):
                 for s, x in zip(kinds["scalar"], quantiles, strict=True)
             },
             categories=categories,
-            trust=1 - torch.searchsorted(self.usual_error, self.expected_error(features)) / len(self.usual_error),
+            trust=(self.usual_error >= self.expected_error(features)[..., None]).float().mean(-1),
             state=raw["state"] * self.state_std + self.state_mean if self.sizes["state"] else raw["state"],
         )
 
@@ -228,11 +227,8 @@ class OutcomeHeads(nn.Module):
             losses["state"] = (self.state_loss(raw["state"], targets.state) * recorded).mean()
         return losses | self.outcome_losses({s.name: raw[s.name] for s in self.specs}, targets)
 
-    def outcome_losses(
-        self, raw: dict[str, Tensor], targets: OutcomeTargets, *, whole: bool = False
-    ) -> dict[str, Tensor]:
-        """The same of the outcomes that are told of only; an event may be told of over fewer steps than the horizon.
-        Where scalars are told `whole`, factors included, errors count by how many times too large they are."""
+    def outcome_losses(self, raw: dict[str, Tensor], targets: OutcomeTargets) -> dict[str, Tensor]:
+        """The same of the outcomes that are told of only; an event may be told of over fewer steps than the horizon."""
         losses = {}
         specs = [s for s in self.specs if s.name in raw]
         known = {s.name: one_of(self._value(s, targets), raw[s.name].detach()) for s in specs if s.kind == "category"}
@@ -242,12 +238,8 @@ class OutcomeHeads(nn.Module):
                     raw[spec.name], targets.steps_to_event[spec.name], targets.steps_left
                 )
             elif spec.kind == "scalar":
-                told, value = raw[spec.name], self._value(spec, targets) / spec.scale
-                if whole:  # quantiles stay what they are
-                    told, value = (told / SMALL).asinh(), (value / SMALL).asinh()
-                else:
-                    told = told * self.factors(spec, known)
-                losses[spec.name] = self._quantile_loss(told, value)
+                told = raw[spec.name] * self.factors(spec, known)
+                losses[spec.name] = self._quantile_loss(told, self._value(spec, targets) / spec.scale)
             else:
                 losses[spec.name] = self._category_loss(raw[spec.name], self._value(spec, targets))
         return losses
@@ -285,10 +277,7 @@ class OutcomeHeads(nn.Module):
     @staticmethod
     def _quantile_loss(raw: Tensor, value: Tensor) -> Tensor:
         known = torch.isfinite(value)
-        levels = torch.tensor(QUANTILES, device=raw.device)
-        error = torch.where(known, value, 0.0)[..., None] - raw
-        pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
-        return (pinball * known).mean()
+        return (quantile_error(raw, torch.where(known, value, 0.0)) * known).mean()
 
     @staticmethod
     def _category_loss(logits: Tensor, value: Tensor) -> Tensor:
@@ -296,6 +285,13 @@ class OutcomeHeads(nn.Module):
         target = torch.where(known, value, 0.0).long()
         each = F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
         return (each * known).mean()
+
+
+def quantile_error(told: Tensor, value: Tensor) -> Tensor:
+    """How far (...) quantiles (..., q) are off a value (...): the pinball loss (Koenker and Bassett 1978)."""
+    levels = torch.tensor(QUANTILES, device=told.device)
+    error = value[..., None] - told
+    return torch.maximum(levels * error, (levels - 1) * error).mean(-1)
 
 
 def shown_at(names: tuple[str, ...]) -> list[int]:

@@ -9,6 +9,8 @@ where and how hard.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,10 +20,13 @@ from simworld.model.actors import present
 from simworld.model.clearance import clearance
 from simworld.model.factors import Factors
 from simworld.model.guesses import GuessTokens
+from simworld.model.nearness import NUM_NEAR, near_features
+from simworld.model.pooling import pooled
+from simworld.model.severity import Severity, gathered
 
 WIDTH = 128
 SOON_S = 0.1  # how far ahead it is looked whether a guess comes nearer
-SHARE = 0.5  # of what is told of events and scalars is what guesses say, the rest what the belief says
+SHARE = 0.5  # of what is told of events is what guesses say, the rest what the belief says
 AGE_S = 3.0  # after which a guess is old
 RARE = -6.0  # the logit of a hazard before anything is learned
 
@@ -43,6 +48,15 @@ class NearTokens(GuessTokens):
         return torch.cat([super().features(actors), torch.stack(coming, dim=-1)], dim=-1)
 
 
+class Each(NamedTuple):
+    """What candidates say, which are the guesses and, last, nobody of them: the logarithm of how likely it is each that
+    is met {event: (..., g + 1)}, and what is told {outcome: (..., g + 1, n)}: of events risks, of categories logits,
+    of scalars as Severity does."""
+
+    likely: dict[str, Tensor]
+    told: dict[str, Tensor]
+
+
 class Touch(nn.Module):
     """Guesses (..., g, 9), the standardised state (..., s) of the ego a step before, its speed in m/s and yaw rate in
     rad/s (..., 2) then and for how many s it is guessed (...) to {outcome: (..., n)}: logits, and scalars in units of
@@ -56,57 +70,75 @@ class Touch(nn.Module):
     def __init__(self, specs: tuple[OutcomeSpec, ...], sizes: dict[str, int], num_state: int) -> None:
         super().__init__()
         self.specs = tuple(s for s in specs if s.kind == "event" or s.given is not None)
-        self.sizes = {s.name: sizes[s.name] for s in self.specs}
+        self.sizes = {s.name: sizes[s.name] for s in self.specs if s.kind != "scalar"}
         self.tokens = NearTokens(WIDTH)
         self.nobody = nn.Parameter(0.1 * torch.randn(WIDTH))
+        self.near = nn.Linear(NUM_NEAR, WIDTH)
         self.ego = nn.Linear(num_state + 2, WIDTH)
         self.mix = nn.Linear(WIDTH, WIDTH)
+        self.deep = nn.Sequential(nn.SiLU(), nn.Linear(WIDTH, 2 * WIDTH), nn.SiLU(), nn.Linear(2 * WIDTH, WIDTH))
         self.out = nn.Linear(WIDTH, sum(self.sizes.values()))
+        self.severity = Severity(tuple(s.name for s in self.specs if s.kind == "scalar"), num_state)
         self.register_buffer("learned", torch.zeros(()))
         with torch.no_grad():
             self.out.weight.mul_(0.1)
-            for spec, bias in zip(self.specs, self.out.bias.split(list(self.sizes.values())), strict=True):
-                bias.fill_(RARE if spec.kind == "event" else 0.0)
+            for name, bias in zip(self.sizes, self.out.bias.split(list(self.sizes.values())), strict=True):
+                bias.fill_(RARE if name in self._named("event") else 0.0)
+
+    def _named(self, kind: str) -> list[str]:
+        return [s.name for s in self.specs if s.kind == kind]
 
     def forward(self, guesses: Tensor, state: Tensor, ego: Tensor, age_s: Tensor) -> dict[str, Tensor]:
+        each = self.each(guesses, state, ego, age_s)
+        return self.joined(each) | self.pooled(each)
+
+    def each(self, guesses: Tensor, state: Tensor, ego: Tensor, age_s: Tensor) -> Each:
+        """What every candidate says."""
         there = F.pad(present(guesses), (0, 1), value=True)[..., None]  # the last candidate is nobody of them
         speed, yaw_rate = ego[..., None, 0], ego[..., None, 1]
         x, y, vx, vy = (guesses[..., i] for i in (1, 2, 4, 5))
         against = torch.stack([vx - speed + yaw_rate * y, vy - yaw_rate * x], dim=-1)
+        near = near_features(guesses, against)
         tokens = self.tokens(torch.cat([guesses[..., :4], against, guesses[..., 6:]], dim=-1))
+        tokens = tokens + self.near(near.to(tokens.dtype))
         nobody = self.nobody.expand(*tokens.shape[:-2], 1, -1)
         age = (age_s / AGE_S)[..., None]
         of_ego = self.ego(torch.cat([state, age, (-3 * age).exp()], dim=-1))[..., None, :]
-        each = F.silu(torch.cat([tokens, nobody], dim=-2) + of_ego)
-        told = self.out(F.silu(self.mix(each))).float().split(list(self.sizes.values()), dim=-1)
-        return self._joined(dict(zip(self.sizes, told, strict=True)), there)
+        hidden = self.mix(F.silu(torch.cat([tokens, nobody], dim=-2) + of_ego))
+        parts = self.out(F.silu(hidden + self.deep(hidden))).float().split(list(self.sizes.values()), dim=-1)
+        told = dict(zip(self.sizes, parts, strict=True))
+        risks = {name: F.softplus(told[name]).masked_fill(~there, 0.0) for name in self._named("event")}
+        likely = {name: risk.sum(-1).log().log_softmax(dim=-1) for name, risk in risks.items()}
+        return Each(likely, told | risks | self.severity(near, state))
 
-    def _joined(self, each: dict[str, Tensor], there: Tensor) -> dict[str, Tensor]:
-        """What candidates (..., g + 1, n) say, those that are `there` (..., g + 1, 1), as one (..., n)."""
-        events = [s.name for s in self.specs if s.kind == "event"]
-        risks = {name: F.softplus(each[name]).masked_fill(~there, 0.0) for name in events}
+    def joined(self, each: Each) -> dict[str, Tensor]:
+        """What candidates say of events and categories, as one (..., n)."""
         out = {}
         for spec in self.specs:
-            if spec.given is None:
-                risk = risks[spec.name].sum(-2).clamp(min=1e-6)
+            if spec.kind == "event":
+                risk = each.told[spec.name].sum(-2).clamp(min=1e-6)
                 out[spec.name] = risk + (-torch.expm1(-risk)).log()  # the logit of 1 - exp(-risk)
-                continue
-            likely = risks[spec.given].sum(-1, keepdim=True).log().log_softmax(dim=-2)
-            if spec.kind == "category":
-                out[spec.name] = torch.logsumexp(likely + each[spec.name].log_softmax(dim=-1), dim=-2)
-            else:
-                out[spec.name] = (likely.exp() * each[spec.name]).sum(-2)
+            elif spec.kind == "category" and spec.given is not None:
+                likely = each.likely[spec.given][..., None]
+                out[spec.name] = torch.logsumexp(likely + each.told[spec.name].log_softmax(dim=-1), dim=-2)
         return out
 
+    def pooled(self, each: Each) -> dict[str, Tensor]:
+        """What they say of scalars, as one (..., quantiles)."""
+        return {
+            s.name: pooled(gathered(each.told[s.name]), each.likely[s.given].exp())
+            for s in self.specs
+            if s.kind == "scalar" and s.given is not None
+        }
+
     def added(self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors) -> dict[str, Tensor]:
-        """What the heads read off a belief, with what guesses tell: of categories only they count, of all else both.
+        """What the heads read off a belief, with what guesses tell: of events both count, of all else only they do.
         Heads tell scalars without the `factors` that categories give them."""
-        kinds = {kind: [s for s in self.specs if s.kind == kind] for kind in ("event", "category", "scalar")}
         both = dict(raw)
         for kind, share in (("event", SHARE), ("category", 1.0)):
-            both |= {s.name: torch.lerp(raw[s.name], told[s.name], share * self.learned) for s in kinds[kind]}
-        before, now = ({s.name: x[s.name].softmax(dim=-1) for s in kinds["category"]} for x in (raw, both))
-        for spec in kinds["scalar"]:
+            both |= {n: torch.lerp(raw[n], told[n], share * self.learned) for n in self._named(kind)}
+        before, now = ({n: x[n].softmax(dim=-1) for n in self._named("category")} for x in (raw, both))
+        for spec in (s for s in self.specs if s.kind == "scalar"):
             own = raw[spec.name] * factors(spec, before)
-            both[spec.name] = torch.lerp(own, told[spec.name], SHARE * self.learned) / factors(spec, now)
+            both[spec.name] = torch.lerp(own, told[spec.name], self.learned) / factors(spec, now)
         return both

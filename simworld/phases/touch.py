@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
+from simworld.episode import OutcomeSpec
+from simworld.model.outcomes import OutcomeTargets, quantile_error
+from simworld.model.severity import spread
+from simworld.model.touch import Each, Touch
 from simworld.phases.common import Stage, picked
 from simworld.phases.rolled import Rolled, rolled_once
 
 PRESENT = 50.0  # how much more the hazard of the present step counts than those of later ones
 WEIGHTS = {"event": 1.0, "category": 3.0, "scalar": 30.0}  # of the outcomes' losses
+NEAR_STEPS = 3.0  # an impact that much farther off counts e times less for how hard it is
+FAR = 0.03  # what counts less than this is left out
 
 
 @dataclass
@@ -37,10 +43,12 @@ class TouchPhase(Stage[CanvasWorldModel]):
         touch, heads = self.model.touch, self.model.heads
         assert touch is not None
         age_s = self.model.spec.dt_s * torch.arange(1, seen.state.shape[1] + 1, device=self.run.device)
-        told = touch(seen.guesses, seen.state, self.model.ego(seen.state), age_s.expand(seen.state.shape[:2]))
-        losses = heads.outcome_losses(told, seen.targets, whole=True)
+        each = touch.each(seen.guesses, seen.state, self.model.ego(seen.state), age_s.expand(seen.state.shape[:2]))
+        told = touch.joined(each)
+        losses = heads.outcome_losses(told, seen.targets)
         present = {s.name: told[s.name][..., :1] for s in touch.specs if s.kind == "event"}
         now = heads.outcome_losses(present, seen.targets)
+        losses |= {s.name: hardness_loss(touch, s, each, seen.targets) for s in touch.specs if s.kind == "scalar"}
         total = torch.stack([WEIGHTS[s.kind] * losses[s.name] for s in touch.specs]).sum()
         return {"loss": total + PRESENT * torch.stack(list(now.values())).sum()} | losses
 
@@ -48,3 +56,20 @@ class TouchPhase(Stage[CanvasWorldModel]):
         """From now on it counts."""
         assert self.model.touch is not None
         self.model.touch.learned.fill_(1.0)
+
+
+def hardness_loss(touch: Touch, spec: OutcomeSpec, each: Each, targets: OutcomeTargets) -> Tensor:
+    """How far candidates are off a scalar of the next event: the sooner it is, the more that counts, and each counts as
+    likely as it was he, now that it is known what was met."""
+    assert spec.given is not None
+    soon = (-targets.steps_to_event[spec.given] / NEAR_STEPS).exp()
+    value = targets.value_at_event[spec.name]
+    counts = (soon > FAR) & value.isfinite() & (targets.steps_left >= 0)
+    blame = each.likely[spec.given][counts].detach()
+    for other in (s for s in touch.specs if s.kind == "category" and s.given == spec.given):
+        what = targets.value_at_event[other.name][counts]
+        says = each.told[other.name][counts].detach().log_softmax(dim=-1)
+        his = says.movedim(-1, 0)[what.nan_to_num().long(), torch.arange(len(what), device=what.device)]
+        blame = blame + torch.where(what.isfinite()[:, None], his, 0.0)
+    off = quantile_error(each.told[spec.name][counts], spread(value[counts] / spec.scale)[:, None])
+    return (soon[counts][:, None] * blame.softmax(dim=-1) * off).sum() / counts.numel()

@@ -117,20 +117,6 @@ def test_values_given_an_event_are_learned_within_the_horizon_only(heads: Outcom
     assert known.tolist() == [[True, True, False, False]]
 
 
-def test_what_is_told_whole_is_judged_by_ratio_and_needs_no_factors(heads: OutcomeHeads) -> None:
-    torch.nn.init.ones_(heads.factors.logs["impulse/side"])
-    true = torch.tensor([[100.0, 1000.0]])
-    targets = targets_of(torch.zeros(1, 2, dtype=torch.int64), torch.full((1, 2), 9), impulse=true)
-
-    def loss(times: float, which: int) -> float:
-        told = true / 100
-        told = torch.where(torch.arange(2) == which, times * told, told)[..., None].expand(1, 2, len(QUANTILES))
-        return float(heads.outcome_losses({"impulse": told}, targets, whole=True)["impulse"])
-
-    assert loss(1.0, 0) == 0
-    assert loss(1.5, 0) == pytest.approx(loss(1.5, 1), rel=0.02)
-
-
 def test_hazards_of_the_next_steps_alone_may_be_told(heads: OutcomeHeads) -> None:
     targets = targets_of(torch.tensor([[0, 1]]), torch.tensor([[9, 9]]))
     now = heads.outcome_losses({"collision": torch.zeros(1, 2, 1)}, targets)

@@ -59,8 +59,8 @@ def test_it_counts_once_it_has_learned() -> None:
     both = touch.added(raw, found, factors)
     torch.testing.assert_close(both["collision"], (1 - SHARE) * raw["collision"] + SHARE * found["collision"])
     torch.testing.assert_close(both["partner"], found["partner"])
-    old, new = (factors(DELTA_V, {"partner": x["partner"].softmax(-1)}) for x in (raw, both))
-    torch.testing.assert_close(both["delta_v"] * new, (1 - SHARE) * raw["delta_v"] * old + SHARE * found["delta_v"])
+    new = factors(DELTA_V, {"partner": both["partner"].softmax(-1)})
+    torch.testing.assert_close(both["delta_v"] * new, found["delta_v"])
     assert both["state"] is raw["state"] and both["loudness"] is raw["loudness"]
 
 
