@@ -1,4 +1,4 @@
-"""Imagined envs: gymnasium's contract, autoreset, time travel, and one film for one seed."""
+"""Imagined envs: gymnasium's contract, time travel, and one film for one seed."""
 
 from __future__ import annotations
 

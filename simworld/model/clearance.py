@@ -22,6 +22,11 @@ def clearance(actors: Tensor) -> Tensor:
     return both.amin(-1)
 
 
+def closing(place: Tensor, velocity: Tensor) -> Tensor:
+    """How fast (...) in m/s those at a place (..., 2) come nearer, by their velocity (..., 2) against the ego."""
+    return -(place * velocity).sum(-1) / torch.linalg.vector_norm(place, dim=-1).clamp(min=0.5)
+
+
 def _outside(points: Tensor, half: Tensor) -> Tensor:
     """How far (...) points (..., 2) lie outside a box about the origin of half this size."""
     return (points.abs() - half).clamp(min=0).square().sum(-1).sqrt()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.model.actors import present
-from simworld.model.clearance import clearance
+from simworld.model.clearance import clearance, closing
 from simworld.scenario import ACTOR_CLASSES
 
 NUM_NEAR = len(ACTOR_CLASSES) + 13
@@ -20,9 +20,8 @@ def near_features(guesses: Tensor, against: Tensor) -> Tensor:
     row, against = (torch.where(there, x.float(), 0.0) for x in (guesses, against))
     kind = F.one_hot(row[..., 0].long().clamp(0, len(ACTOR_CLASSES) - 1), len(ACTOR_CLASSES))
     x, y, heading, vx, vy, length, width, mass = row[..., 1:].unbind(-1)
-    closing = -(row[..., 1:3] * against).sum(-1) / torch.hypot(x, y).clamp(min=0.5)
     pose = [(x / 3).asinh(), (y / 2).asinh(), heading.sin(), heading.cos(), vx / 8, vy / 4]
     body = [length / 4, width, mass.log1p() / 2 - 3]
-    nearing = [against[..., 0] / 10, against[..., 1] / 5, closing / 8, clearance(row).asinh()]
+    nearing = [against[..., 0] / 10, against[..., 1] / 5, closing(row[..., 1:3], against) / 8, clearance(row).asinh()]
     near = torch.stack([*pose, *body, *nearing], dim=-1)
     return torch.where(there, torch.cat([2.0 * kind, near], dim=-1), 0.0)

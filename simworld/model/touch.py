@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from simworld.episode import OutcomeSpec
 from simworld.model.actors import present
-from simworld.model.clearance import clearance
+from simworld.model.clearance import clearance, closing
 from simworld.model.factors import Factors
 from simworld.model.guesses import GuessTokens
 from simworld.model.nearness import NUM_NEAR, near_features
@@ -41,10 +41,9 @@ class NearTokens(GuessTokens):
         place, velocity = row[..., 1:3], row[..., 4:6]
         gap = clearance(row)
         soon = clearance(torch.cat([row[..., :1], place + SOON_S * velocity, row[..., 3:]], dim=-1))
-        away = torch.linalg.vector_norm(place, dim=-1).clamp(min=0.5)
-        closing = -(place * velocity).sum(-1) / away
-        time_s = (gap / closing.clamp(min=0.1)).clamp(max=8)
-        coming = [(-2 * gap).exp(), (-2 * soon).exp(), 3 * (gap - soon), closing / 10, time_s / 4, (-time_s).exp()]
+        nearing = closing(place, velocity)
+        time_s = (gap / nearing.clamp(min=0.1)).clamp(max=8)
+        coming = [(-2 * gap).exp(), (-2 * soon).exp(), 3 * (gap - soon), nearing / 10, time_s / 4, (-time_s).exp()]
         return torch.cat([super().features(actors), torch.stack(coming, dim=-1)], dim=-1)
 
 
