@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import shutil
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -35,21 +36,22 @@ def fuse(model: M) -> M:
     from torch._inductor import config as inductor  # here, because its import takes a second
 
     plain = model.step
-    options: dict[str, Any] = {"guard_filter_fn": _may_change} | (ON_CPU if on_cpu else {})
-    alone = _with_its_own_code(lambda state, action: plain(state, action))
-    compiled = torch.compile(alone, dynamic=False, options=options)
-    known: set[int] = set()
+    options: dict[str, Any] = {"guard_filter_fn": _none} | (ON_CPU if on_cpu else {})
+    known: dict[Hashable, Callable[..., Any]] = {}
 
     @functools.wraps(plain)
     def step(state: Any, action: Tensor, actors: Tensor | None = None) -> tuple[Any, Prediction]:
         if actors is not None:
             return plain(state, action, actors)
         with torch.no_grad():
-            if len(action) in known:
-                return compiled(state, action)
+            like = _layout((state, action))
+            if like in known:
+                return known[like](state, action)
+            alone = _with_its_own_code(lambda state, action: plain(state, action))
+            compiled = torch.compile(alone, dynamic=False, options=options)
             with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
                 first = compiled(state, action)
-            known.add(len(action))
+            known[like] = compiled
             return first
 
     model.step = step  # type: ignore[method-assign]
@@ -57,17 +59,41 @@ def fuse(model: M) -> M:
 
 
 def _with_its_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; what is compiled is kept with a function's code, which those of two models would share."""
+    """The same function; what is compiled is kept with a function's code, which those of others would share."""
     assert isinstance(function, types.FunctionType)
     code = function.__code__.replace()
     return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
 
 
-def _may_change(guards: Sequence[Any]) -> list[bool]:
-    """Which of a compiled step's conditions are asked at every step. Those on the code and on what it closes over, a
-    `plain` step and its model, hold for good, and are so many that to ask them takes a tenth of a stream's step."""
-    for_good = ("G[", "plain.", "dict(type(")
-    return [not guard.name.startswith(for_good) for guard in guards]
+def _none(guards: Sequence[Any]) -> list[bool]:
+    """Which of a compiled step's conditions torch asks at every step, which takes a stream a twentieth of it: none, as
+    there is one for every layout of what it is given, and its code and model hold for good."""
+    return [False] * len(guards)
+
+
+def _layout(given: Any) -> Hashable:
+    """All that a compiled step may rely on: sizes, strides, types and devices of tensors, which of them are the same
+    one, and every other value."""
+    leaves = list(_leaves(given))
+    which = [id(x) for x in leaves if isinstance(x, Tensor)]
+    same = tuple(map(which.index, which))
+    return same, tuple((x.shape, x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves)
+
+
+def _leaves(given: Any) -> Iterator[Any]:
+    """Every value in nested dataclasses, mappings and sequences, and what each of these is."""
+    if is_dataclass(given):
+        yield type(given)
+        given = tuple(vars(given).values())
+    elif isinstance(given, dict):
+        yield tuple(given)
+        given = tuple(given.values())
+    if isinstance(given, tuple | list):
+        yield len(given)
+        for value in given:
+            yield from _leaves(value)
+    else:
+        yield given
 
 
 def can_fuse() -> bool:

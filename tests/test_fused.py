@@ -1,11 +1,12 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from simworld.bench.speed import Stream
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.fused import can_fuse, fuse
+from simworld.fused import _layout, can_fuse, fuse
 from tests.tiny_world import CANVAS, SPEC, lively_canvas
 
 
@@ -29,6 +30,12 @@ def test_a_fused_model_draws_the_same_film():
                 off = (prediction.frames[camera].int() - frames.int()).abs()
                 assert int(off.max()) <= 1
             torch.testing.assert_close(prediction.outcomes.reward, expected.outcomes.reward, atol=1e-4, rtol=1e-3)
+    one = Stream(lively_canvas(), 1, 3)
+    alone = model.step(one.state, one.action)[1]
+    assert alone.outcomes.reward.shape == (1,), "another number of streams is another layout"
+    torch.testing.assert_close(
+        alone.outcomes.reward, one.model.step(one.state, one.action)[1].outcomes.reward, atol=1e-4, rtol=1e-3
+    )
     other = lively_canvas()
     with torch.no_grad():
         for p in other.parameters():
@@ -46,3 +53,15 @@ def test_without_a_compiler(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match=r"C\+\+ compiler"):
         fuse(CanvasWorldModel(CANVAS, SPEC))
+
+
+def test_a_layout_is_all_that_a_compiled_step_relies_on():
+    stream = Stream(lively_canvas(), 2, 3)
+    state, action = stream.state, stream.action
+    here = _layout((state, action))
+    assert here == _layout((replace(state, belief=state.belief + 1), action + 1)), "values may change"
+    assert here == _layout((state.reseed(state.seed + 1), action))
+    transposed = replace(state, belief=state.belief.t().contiguous().t())
+    others = [replace(state, seed=state.step), replace(state, seen={}), transposed, stream.model.step(state, action)[1]]
+    for other in (*others, replace(state, state=state.state.double()), replace(state, crossed=None)):
+        assert _layout((other, action)) != here

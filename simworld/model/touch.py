@@ -32,9 +32,14 @@ RARE = -6.0  # the logit of a hazard before anything is learned
 
 
 class NearTokens(GuessTokens):
-    """As guesses, and how they come nearer, of guesses whose velocities are those against the ego."""
+    """As guesses, and how they come nearer, of guesses whose velocities are those against the ego; with numbers
+    (..., NUM_NEAR) of each beside that."""
 
-    num_own = GuessTokens.num_own + 6
+    num_own = GuessTokens.num_own + 6 + NUM_NEAR
+
+    def of(self, actors: Tensor, near: Tensor) -> Tensor:
+        """Tokens (..., n, width)."""
+        return self.embed(torch.cat([self.features(actors), near], dim=-1).to(next(self.embed.parameters()).dtype))
 
     def features(self, actors: Tensor) -> Tensor:
         row = torch.nan_to_num(actors.float())
@@ -72,10 +77,8 @@ class Touch(nn.Module):
         self.sizes = {s.name: sizes[s.name] for s in self.specs if s.kind != "scalar"}
         self.tokens = NearTokens(WIDTH)
         self.nobody = nn.Parameter(0.1 * torch.randn(WIDTH))
-        self.near = nn.Linear(NUM_NEAR, WIDTH)
         self.ego = nn.Linear(num_state + 2, WIDTH)
         self.mix = nn.Linear(WIDTH, WIDTH)
-        self.deep = nn.Sequential(nn.SiLU(), nn.Linear(WIDTH, 2 * WIDTH), nn.SiLU(), nn.Linear(2 * WIDTH, WIDTH))
         self.out = nn.Linear(WIDTH, sum(self.sizes.values()))
         self.severity = Severity(tuple(s.name for s in self.specs if s.kind == "scalar"), num_state)
         self.register_buffer("learned", torch.zeros(()))
@@ -98,13 +101,12 @@ class Touch(nn.Module):
         x, y, vx, vy = (guesses[..., i] for i in (1, 2, 4, 5))
         against = torch.stack([vx - speed + yaw_rate * y, vy - yaw_rate * x], dim=-1)
         near = near_features(guesses, against)
-        tokens = self.tokens(torch.cat([guesses[..., :4], against, guesses[..., 6:]], dim=-1))
-        tokens = tokens + self.near(near.to(tokens.dtype))
+        tokens = self.tokens.of(torch.cat([guesses[..., :4], against, guesses[..., 6:]], dim=-1), near)
         nobody = self.nobody.expand(*tokens.shape[:-2], 1, -1)
         age = (age_s / AGE_S)[..., None]
         of_ego = self.ego(torch.cat([state, age, (-3 * age).exp()], dim=-1))[..., None, :]
         hidden = self.mix(F.silu(torch.cat([tokens, nobody], dim=-2) + of_ego))
-        parts = self.out(F.silu(hidden + self.deep(hidden))).float().split(list(self.sizes.values()), dim=-1)
+        parts = self.out(F.silu(hidden)).float().split(list(self.sizes.values()), dim=-1)
         told = dict(zip(self.sizes, parts, strict=True))
         risks = {name: F.softplus(told[name]).masked_fill(~there, 0.0) for name in self._named("event")}
         likely = {name: risk.sum(-1).log().log_softmax(dim=-1) for name, risk in risks.items()}

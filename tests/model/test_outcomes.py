@@ -10,7 +10,14 @@ from torch import Tensor
 from simworld.chance import happens
 from simworld.data.windows import NEVER
 from simworld.episode import ActionSpec, EpisodeSpec, OutcomeSpec
-from simworld.model.outcomes import QUANTILES, HeadsConfig, OutcomeHeads, OutcomePrediction, OutcomeTargets
+from simworld.model.outcomes import (
+    QUANTILES,
+    HeadsConfig,
+    OutcomeHeads,
+    OutcomePrediction,
+    OutcomeTargets,
+    ascending,
+)
 
 HORIZON = 4
 SPECS = (
@@ -147,6 +154,12 @@ def test_prediction_is_ordered_scaled_and_normalised(heads: OutcomeHeads) -> Non
     assert ((out.trust >= 0) & (out.trust <= 1)).all()
     assert (out.hazard["collision"] < 0.02).all(), "events start rare"
     assert (out.reward - 3).abs().max() < 1.5
+
+
+def test_ascending_is_what_sorting_gives() -> None:
+    for size in (1, 2, 5, 6):
+        told = torch.randint(0, 4, (50, size)).float()
+        assert torch.equal(ascending(told), told.sort(dim=-1).values)
 
 
 def test_trust_is_the_rank_of_the_expected_error(heads: OutcomeHeads) -> None:
