@@ -81,8 +81,8 @@ def bench_endurance(
     the state probe.
     """
     config = config or EnduranceConfig()
-    cache, train = EpisodeStore(heldout).cache(), EpisodeStore(data).cache()
     model = load_world_model(checkpoint, dtype=dtype)
+    cache, train = (EpisodeStore(path).cache(tuple(model.spec.cameras)) for path in (heldout, data))
     policy = make_policy(model.spec) if make_policy else None
     report("fitting the probes on real frames")
     names = [n for n in config.probed if n in cache.spec.state_names]

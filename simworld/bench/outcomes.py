@@ -63,10 +63,11 @@ def bench_outcomes(
     drawn. Trials are recorded by `simulator`, the checkpoint `reference` answers a part of the same questions.
     """
     config = config or OutcomesConfig()
-    cache = EpisodeStore(heldout).cache()
+    model = load_world_model(checkpoint, dtype=dtype)
+    cameras = tuple(model.spec.cameras)
+    cache = EpisodeStore(heldout).cache(cameras)
     if config.event not in cache.steps_to_event:
         raise ValueError(f"{heldout} declares no event {config.event!r}; it has {sorted(cache.steps_to_event)}")
-    model = load_world_model(checkpoint, dtype=dtype)
     left_out: dict[str, str] = {}
     drawn, base_rate = draw_windows(cache, windows, config)
     impacts = impact_windows(cache, config, lead=round(1 / cache.spec.dt_s))
@@ -79,7 +80,7 @@ def bench_outcomes(
     roll = answers.drawn
     first = foreseen(drawn, roll.p_first, roll.hazard_first, base_rate, cache.spec.dt_s, config, rng)
     found |= {"from_first_step": first, "base_rate": base_rate}
-    train = EpisodeStore(data).cache()
+    train = EpisodeStore(data).cache(cameras)
     probe = _probe(train, config, report)
     played = _played(simulator, "unseen", config.unseen_episodes, model.spec, out, config, left_out, report)
     unseen = None if played is None else played.cache()

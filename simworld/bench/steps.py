@@ -36,12 +36,13 @@ def bench_steps(
     with the largest number of steps: PSNR lost in dB, and the relative growth of each state's error.
     """
     config = config or SHORT
-    cache = EpisodeStore(heldout).cache()
+    models = {str(k): load_world_model(checkpoint, dtype=dtype, overrides={"sample_steps": k}) for k in steps}
+    cameras = tuple(next(iter(models.values())).spec.cameras)
+    cache, train = (EpisodeStore(path).cache(cameras) for path in (heldout, data))
     names = [n for n in config.probed if n in cache.spec.state_names]
     report("fitting the state probe on real frames")
-    probe = fit_state_probe(EpisodeStore(data).cache(), names, config) if names else None
+    probe = fit_state_probe(train, names, config) if names else None
     columns = [cache.spec.state_names.index(n) for n in names]
-    models = {str(k): load_world_model(checkpoint, dtype=dtype, overrides={"sample_steps": k}) for k in steps}
     scores: dict[str, list[dict[str, dict[int, float]]]] = {k: [] for k in models}
     rates: dict[str, list[float]] = {k: [] for k in models}
     for seed in config.seeds:

@@ -78,6 +78,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wider_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as another camera saw them too, which comes first and shows nothing."""
+    path = tmp_path_factory.mktemp("bench") / "wider"
+    store = EpisodeStore.create(path, dataclasses.replace(SPEC, cameras={"rear": (16, 16), **SPEC.cameras}))
+    for seed in range(12):
+        episode = _episode(seed, 60, crashes=seed % 2 == 0)
+        dark = np.zeros_like(episode.frames["front"])
+        store.append(dataclasses.replace(episode, frames={"rear": dark, **episode.frames}))
+    store.flush()
+    return path
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     transformer = TransformerConfig(width=32, layers=2, heads=2, mlp_ratio=2, window=4)
