@@ -38,8 +38,8 @@ class EnduranceConfig:
     """`early` and `late` are the imagined frames compared, first and last, counted from 1; late None: the last 51.
 
     Films that go on for `control_frames` under recorded actions from frame `control_from`, and from the last one, show
-    whether actions still move the picture: whether their mean over `control_steps` is read off it. `real_starts` real
-    episodes are driven by the same policy, up to a minute each, of which the first second is left out.
+    whether actions still move the picture. `real_starts` real episodes are driven by the same policy, up to a minute
+    each, of which the first second is left out.
     `every` n: the look is judged on every n-th frame, since neighbours are nearly equal. `dims`: principal components
     of the real frames' features in which distributions are compared; more than the samples can fill would be noise.
     """
@@ -50,7 +50,6 @@ class EnduranceConfig:
     late: tuple[int, int] | None = None
     control_from: int = 10
     control_frames: int = 20
-    control_steps: int = 10
     real_starts: int = 24
     every: int = 5
     dims: int = 32
@@ -87,9 +86,7 @@ def bench_endurance(
     report("fitting the probes on real frames")
     names = [n for n in config.probed if n in cache.spec.state_names]
     state = fit_state_probe(train, names, FidelityConfig(probe=config.probe)) if names else None
-    control = (
-        fit_control_probe(train, config.control_steps, config.probe) if cache.spec.action.kind == "continuous" else None
-    )
+    control = fit_control_probe(train, config.probe) if cache.spec.action.kind == "continuous" else None
     kinds: dict[str, Features | None] = {
         "image_features": image_features(),
         "probe_features": probe_features(state) if state else None,
@@ -108,7 +105,7 @@ def bench_endurance(
         found = _judge(films_of_seed, real, spans, state, kinds, config)
         if control is not None:
             actions = some_actions(cache, films, config.control_frames, seed)
-            found["inverse_dynamics_r2"] = _obeyed(model, films_of_seed, control, actions, config.control_steps)
+            found["inverse_dynamics_r2"] = _obeyed(model, films_of_seed, control, actions)
         runs.append(found)
         if seed == config.seeds[0]:
             _write_strip(out / "endurance.png", films_of_seed.film)
@@ -250,14 +247,14 @@ def _judge(
 
 
 def _obeyed(
-    model: WorldModel[Any], films: Films, probe: Probe, actions: NDArray[np.float32], steps: int
+    model: WorldModel[Any], films: Films, probe: Probe, actions: NDArray[np.float32]
 ) -> dict[str, dict[str, float | None]]:
-    """How well the means of `steps` actions (b, t, a) are read off the frames that they lead to, early in the films and
-    after the last, and off real frames."""
+    """How well actions (b, t, a) are read off the frames that they lead to, early in the films and after the last, and
+    off real frames."""
     r2: dict[str, Numbers] = {}
     for name, (frame, state) in zip(("early", "late"), sorted(films.states.items()), strict=True):
         film = np.concatenate([films.film[:, frame : frame + 1], goes_on(model, state, actions)], axis=1)
-        r2[name] = actions_read(probe, film, actions, steps)
+        r2[name] = actions_read(probe, film, actions)
     real = {} if probe.fit is None else probe.fit.held_out_r2
     return {
         name: {k: by[name] for k, by in r2.items()}

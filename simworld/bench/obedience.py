@@ -1,8 +1,4 @@
-"""Does a picture still obey? Films that go on under recorded actions, and how well those are read off the frames.
-
-A pedal shows in how fast the ego is before and after, and in a tenth of a second that is less than anybody can see. So
-actions are read as their mean over a stretch, off two frames at its beginning and two at its end.
-"""
+"""Does a picture still obey? Films that go on under recorded actions, and how well those are read off the frames."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simworld.bench.films import thinned
+from simworld.bench.films import PROBE_FRAMES, thinned
 from simworld.data.cache import FrameCache
 from simworld.metrics.probe import Probe, ProbeConfig, fit_probe
 from simworld.world_model import WorldModel
@@ -20,19 +16,14 @@ from simworld.world_model import WorldModel
 Film = NDArray[np.uint8]
 
 
-def fit_control_probe(cache: FrameCache, steps: int, config: ProbeConfig) -> Probe:
-    """An inverse-dynamics probe: the frames `at_ends` of so many steps to their mean action."""
-    rows = thinned(np.flatnonzero(cache.steps_left >= steps), 3)
+def fit_control_probe(cache: FrameCache, config: ProbeConfig) -> Probe:
+    """An inverse-dynamics probe: three frames to the action between the last two."""
+    rows = thinned(np.flatnonzero(cache.steps_left >= PROBE_FRAMES - 1), 3)
+    at = rows[:, None] + np.arange(PROBE_FRAMES)
     names = [f"action_{i}" for i in range(cache.spec.action.size)]
     groups = np.searchsorted(cache.first_row, rows, side="right")
-    frames = next(iter(cache.frames.values()))[rows[:, None] + at_ends(steps)]
-    actions = cache.actions[rows[:, None] + np.arange(steps)].mean(1)
-    return fit_probe(frames, actions, names, seed=1, groups=groups, config=config)
-
-
-def at_ends(steps: int) -> NDArray[np.int64]:
-    """Which frames of `steps` steps are looked at: the first two and the last two."""
-    return np.array([0, 1, steps - 1, steps])
+    frames = next(iter(cache.frames.values()))[at]
+    return fit_probe(frames, cache.actions[at[:, -2]], names, seed=1, groups=groups, config=config)
 
 
 def some_actions(cache: FrameCache, films: int, steps: int, seed: int) -> NDArray[np.float32]:
@@ -51,11 +42,11 @@ def goes_on(model: WorldModel[Any], state: Any, actions: NDArray[np.float32]) ->
     return np.stack(frames, axis=1)
 
 
-def actions_read(probe: Probe, film: Film, actions: NDArray[np.float32], steps: int) -> dict[str, float | None]:
-    """R2 of the mean actions of every `steps` steps of a film (b, t + 1, h, w, 3) under actions (b, t, a)."""
-    firsts = range(film.shape[1] - steps)
-    seen = probe.predict(np.concatenate([film[:, i + at_ends(steps)] for i in firsts]))
-    truth = np.concatenate([actions[:, i : i + steps].mean(1) for i in firsts])
+def actions_read(probe: Probe, film: Film, actions: NDArray[np.float32]) -> dict[str, float | None]:
+    """R2 of the actions (b, t, a) that lead to each but the first frames of a film (b, t + 1, h, w, 3)."""
+    steps = range(PROBE_FRAMES - 1, film.shape[1])
+    seen = probe.predict(np.concatenate([film[:, i - PROBE_FRAMES + 1 : i + 1] for i in steps]))
+    truth = np.concatenate([actions[:, i - 1] for i in steps])
     return {name: r_squared(truth[:, i], seen[:, i]) for i, name in enumerate(probe.names)}
 
 

@@ -1,7 +1,7 @@
 """A probe: a small network fitted on real frames that reads the state, or the action, off imagined ones.
 
 A state probe sees two or three consecutive frames and tells speed, place in the lane or gap; an inverse-dynamics
-probe is the same thing with the action between frames as its target.
+probe is the same thing with the action between the last two frames as its target.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def fit_probe(
     caps: Mapping[str, float] | None = None,
     config: ProbeConfig | None = None,
 ) -> Probe:
-    """Fit a probe from frames (n, k, h, w, 3) uint8, k of each, oldest first, to targets (n, s).
+    """Fit a probe from frames (n, k, h, w, 3) uint8, k consecutive ones, oldest first, to targets (n, s).
 
     `groups` (n,) tells which episode a row comes from: whole episodes are held out, since neighbouring frames are
     nearly equal; without it the last rows are. `caps` {name: value} marks targets that saturate, such as a gap with

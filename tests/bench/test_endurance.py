@@ -16,7 +16,7 @@ from simworld.bench.endurance import (
     spread_of,
 )
 from simworld.bench.features import frechet_distance, principal_axes
-from simworld.bench.obedience import actions_read, at_ends, r_squared
+from simworld.bench.obedience import r_squared
 from simworld.checkpoint import load_world_model
 from simworld.data.store import EpisodeStore
 from simworld.metrics.probe import ProbeConfig
@@ -42,24 +42,6 @@ def test_r_squared():
     truth = np.arange(5.0)
     assert r_squared(truth, truth) == 1 and r_squared(truth, np.full(5, 2.0)) == 0
     assert r_squared(np.ones(5), truth) is None
-
-
-class Ends:
-    """Reads as the action how much brighter the last frame is than the first."""
-
-    names = ("action_0",)
-
-    def predict(self, frames):
-        assert frames.shape[1] == len(at_ends(5))
-        return (frames[:, 3] - frames[:, 0]).mean((1, 2, 3))[:, None] / 5
-
-
-def test_actions_are_read_as_means_of_stretches():
-    actions = np.random.default_rng(0).uniform(0, 5, (2, 12, 1))
-    grey = np.concatenate([np.zeros((2, 1)), actions[..., 0].cumsum(1)], axis=1)
-    film = np.broadcast_to(grey[..., None, None, None], (2, 13, 4, 4, 3))
-    assert actions_read(Ends(), film, actions, 5)["action_0"] == pytest.approx(1)
-    assert actions_read(Ends(), film, actions[:, ::-1], 5)["action_0"] < 0.9
 
 
 def test_spread_of_runs():
@@ -111,14 +93,7 @@ def test_principal_axes_hold_the_variance():
 def test_report(checkpoint, store, tmp_path, strict):
     probe = ProbeConfig(steps=3, batch=8, width=8, hidden=8)
     config = EnduranceConfig(
-        context=4,
-        seeds=(0, 1),
-        early=(1, 4),
-        late=(9, 12),
-        control_from=3,
-        control_frames=4,
-        control_steps=3,
-        probe=probe,
+        context=4, seeds=(0, 1), early=(1, 4), late=(9, 12), control_from=3, control_frames=4, probe=probe
     )
     found = bench_endurance(
         checkpoint=checkpoint, data=store, heldout=store, out=tmp_path, frames=12, films=3, config=config, report=str

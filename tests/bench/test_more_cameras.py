@@ -30,7 +30,6 @@ def test_endurance(checkpoint, store, wider_store, tmp_path):
         late=(9, 12),
         control_from=3,
         control_frames=4,
-        control_steps=3,
         probe=PROBE,
     )
     given = {"checkpoint": checkpoint, "out": tmp_path, "frames": 12, "films": 3, "config": config, "report": str}
