@@ -33,10 +33,11 @@ def fuse(model: M) -> M:
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not can_fuse():
         raise ValueError("compiling needs a C++ compiler: install g++ or clang++, or leave compile out")
-    from torch._inductor import config as inductor  # here, because its import takes a second
+    from torch._dynamo.exc import Unsupported  # here, because imports of a compiler take a second
+    from torch._inductor import config as inductor
 
     plain = model.step
-    options: dict[str, Any] = {"guard_filter_fn": _none} | (ON_CPU if on_cpu else {})
+    options: dict[str, Any] = ON_CPU if on_cpu else {}
     known: dict[Hashable, Callable[..., Any]] = {}
 
     @functools.wraps(plain)
@@ -48,9 +49,14 @@ def fuse(model: M) -> M:
             if like in known:
                 return known[like](state, action)
             alone = _with_its_own_code(lambda state, action: plain(state, action))
-            compiled = torch.compile(alone, dynamic=False, options=options)
             with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
-                first = compiled(state, action)
+                try:
+                    unasked = options | {"guard_filter_fn": _none}
+                    compiled = torch.compile(alone, fullgraph=True, dynamic=False, options=unasked)
+                    first = compiled(state, action)
+                except Unsupported:  # in pieces, whose code those of other layouts share, so that each must ask
+                    compiled = torch.compile(alone, dynamic=False, options=options)
+                    first = compiled(state, action)
             known[like] = compiled
             return first
 
@@ -66,8 +72,9 @@ def _with_its_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _none(guards: Sequence[Any]) -> list[bool]:
-    """Which of a compiled step's conditions torch asks at every step, which takes a stream a twentieth of it: none, as
-    there is one for every layout of what it is given, and its code and model hold for good."""
+    """Which of a compiled step's conditions torch asks at every step, which takes a stream a twentieth of it: none of
+    one that is compiled as a whole, as there is one for every layout of what it is given, and its code and model hold
+    for good."""
     return [False] * len(guards)
 
 

@@ -65,3 +65,24 @@ def test_a_layout_is_all_that_a_compiled_step_relies_on():
     others = [replace(state, seed=state.step), replace(state, seen={}), transposed, stream.model.step(state, action)[1]]
     for other in (*others, replace(state, state=state.state.double()), replace(state, crossed=None)):
         assert _layout((other, action)) != here
+
+
+class InPieces(torch.nn.Module):
+    """A step that no compiler takes as a whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3), requires_grad=False)
+
+    def step(self, state, action):
+        state = state + action
+        torch._dynamo.graph_break()
+        return state * self.weight * 2, None
+
+
+@pytest.mark.skipif(not can_fuse(), reason="no C++ compiler")
+def test_a_step_in_pieces_serves_every_number_of_streams():
+    model = fuse(InPieces())
+    for streams in (1, 4, 1, 4):
+        given = torch.arange(3.0 * streams).view(streams, 3)
+        assert torch.equal(model.step(given, torch.ones(streams, 3))[0], 2 * given + 2)
