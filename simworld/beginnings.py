@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ class Beginnings:
     films, read when first drawn."""
 
     def __init__(
-        self, starts: str | os.PathLike[str] | StartFilms | None, context: int, cameras: Sequence[str]
+        self, starts: str | os.PathLike[str] | StartFilms | None, context: int, cameras: Collection[str]
     ) -> None:
         self._path = None if starts is None or isinstance(starts, StartFilms) else Path(starts)
         self._films = starts if isinstance(starts, StartFilms) else None
-        self._context, self._cameras = context, tuple(cameras)
+        self._context, self._cameras = context, cameras
 
     def draw(self, rngs: Sequence[np.random.Generator]) -> Film:
         """One film for each of the generators."""

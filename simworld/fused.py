@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import shutil
 import types
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from simworld.world_model import Prediction, WorldModel
+from simworld.world_model import Prediction, WorldModel, map_streams
 
 M = TypeVar("M", bound=WorldModel[Any])
 ON_CPU = {"freezing": True, "cpp_wrapper": True}  # weights lie as the kernels want them; no Python between kernels
@@ -33,35 +32,40 @@ def fuse(model: M) -> M:
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not can_fuse():
         raise ValueError("compiling needs a C++ compiler: install g++ or clang++, or leave compile out")
-    from torch._dynamo.exc import Unsupported  # here, because imports of a compiler take a second
-    from torch._inductor import config as inductor
-
-    plain = model.step
-    options: dict[str, Any] = ON_CPU if on_cpu else {}
-    known: dict[Hashable, Callable[..., Any]] = {}
+    plain, known = model.step, list[tuple[Any, Callable[..., Any]]]()
 
     @functools.wraps(plain)
     def step(state: Any, action: Tensor, actors: Tensor | None = None) -> tuple[Any, Prediction]:
         if actors is not None:
             return plain(state, action, actors)
         with torch.no_grad():
-            like = _layout((state, action))
-            if like in known:
-                return known[like](state, action)
-            alone = _with_its_own_code(lambda state, action: plain(state, action))
-            with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
-                try:
-                    unasked = options | {"guard_filter_fn": _none}
-                    compiled = torch.compile(alone, fullgraph=True, dynamic=False, options=unasked)
-                    first = compiled(state, action)
-                except Unsupported:  # in pieces, whose code those of other layouts share, so that each must ask
-                    compiled = torch.compile(alone, dynamic=False, options=options)
-                    first = compiled(state, action)
-            known[like] = compiled
+            like = _layout(state, action)
+            for layout, compiled in known:
+                if layout == like:
+                    return compiled(state, action)
+            compiled, first = _compiled(plain, state, action, on_cpu)
+            known.append((like, compiled))
             return first
 
     model.step = step  # type: ignore[method-assign]
     return model
+
+
+def _compiled(plain: Callable[..., Any], state: Any, action: Tensor, on_cpu: bool) -> tuple[Callable[..., Any], Any]:
+    """A step compiled for all that is laid out as these are, and what it makes of them."""
+    from torch._dynamo.exc import Unsupported  # here, because imports of a compiler take a second
+    from torch._inductor import config as inductor
+
+    alone = _with_its_own_code(lambda state, action: plain(state, action))
+    compiled = functools.partial(torch.compile, alone, dynamic=False)
+    options: dict[str, Any] = ON_CPU if on_cpu else {}
+    with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
+        try:
+            whole = compiled(fullgraph=True, options=options | {"guard_filter_fn": _none})
+            return whole, whole(state, action)
+        except Unsupported:  # in pieces, whose code those of other layouts share, so that each must ask
+            pieces = compiled(options=options)
+            return pieces, pieces(state, action)
 
 
 def _with_its_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,29 +82,16 @@ def _none(guards: Sequence[Any]) -> list[bool]:
     return [False] * len(guards)
 
 
-def _layout(given: Any) -> Hashable:
-    """All that a compiled step may rely on: sizes, strides, types and devices of tensors, which of them are the same
-    one, and every other value."""
-    leaves = list(_leaves(given))
-    which = [id(x) for x in leaves if isinstance(x, Tensor)]
-    same = tuple(map(which.index, which))
-    return same, tuple((x.shape, x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves)
+def _layout(state: Any, action: Tensor) -> Any:
+    """The same with what a compiled step may rely on in place of every tensor: size, stride, type and device, and which
+    one it is, should two be the same."""
+    met: list[int] = []
 
+    def of(x: Tensor) -> tuple[Any, ...]:
+        met.append(id(x))
+        return x.shape, x.stride(), x.dtype, x.device, met.index(id(x))
 
-def _leaves(given: Any) -> Iterator[Any]:
-    """Every value in nested dataclasses, mappings and sequences, and what each of these is."""
-    if is_dataclass(given):
-        yield type(given)
-        given = tuple(vars(given).values())
-    elif isinstance(given, dict):
-        yield tuple(given)
-        given = tuple(given.values())
-    if isinstance(given, tuple | list):
-        yield len(given)
-        for value in given:
-            yield from _leaves(value)
-    else:
-        yield given
+    return map_streams((state, action), of)
 
 
 def can_fuse() -> bool:

@@ -87,7 +87,7 @@ class WorldModelVectorEnv(VectorEnv):
         self.model, self.device = checkpoint, torch.device(device)
         self.episode_spec: EpisodeSpec = self.model.spec
         self.num_envs, self.horizon, self.min_trust = num_envs, horizon, min_trust
-        self._beginnings = Beginnings(starts, context, tuple(self.episode_spec.cameras))
+        self._beginnings = Beginnings(starts, context, self.episode_spec.cameras)
         self.render_mode, self.autoreset_mode = render_mode, AutoresetMode(autoreset_mode)
         self.metadata = {
             "render_modes": ["rgb_array"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class StartFilms:
 
     @classmethod
     def from_store(
-        cls, path: Path, *, num: int, context: int, seed: int, cameras: tuple[str, ...] | None = None
+        cls, path: Path, *, num: int, context: int, seed: int, cameras: Collection[str] | None = None
     ) -> StartFilms:
         """`num` starts of `context` actions each, spread evenly over the store's episodes, as all its cameras or these
         show them."""

@@ -67,7 +67,7 @@ def train(
             return out / "model"
         # drawn first: a store that holds no start is refused before the training, not after it
         films = StartFilms.from_store(
-            starts or data, num=NUM_STARTS, context=CONTEXT, seed=config.seed, cameras=tuple(cache.spec.cameras)
+            starts or data, num=NUM_STARTS, context=CONTEXT, seed=config.seed, cameras=cache.spec.cameras
         )
         return _train(config, cache, run, films)
     finally:

@@ -58,13 +58,13 @@ def test_without_a_compiler(monkeypatch):
 def test_a_layout_is_all_that_a_compiled_step_relies_on():
     stream = Stream(lively_canvas(), 2, 3)
     state, action = stream.state, stream.action
-    here = _layout((state, action))
-    assert here == _layout((replace(state, belief=state.belief + 1), action + 1)), "values may change"
-    assert here == _layout((state.reseed(state.seed + 1), action))
+    here = _layout(state, action)
+    assert here == _layout(replace(state, belief=state.belief + 1), action + 1), "values may change"
+    assert here == _layout(state.reseed(state.seed + 1), action)
     transposed = replace(state, belief=state.belief.t().contiguous().t())
     others = [replace(state, seed=state.step), replace(state, seen={}), transposed, stream.model.step(state, action)[1]]
     for other in (*others, replace(state, state=state.state.double()), replace(state, crossed=None)):
-        assert _layout((other, action)) != here
+        assert _layout(other, action) != here
 
 
 class InPieces(torch.nn.Module):

@@ -38,7 +38,7 @@ def bench_branches(
     placed = None
     if data is not None and heldout is not None:
         report("placing the vehicle ahead, told and untold")
-        cameras = tuple(model.spec.cameras)
+        cameras = model.spec.cameras
         placed = placement(model, EpisodeStore(data).cache(cameras), EpisodeStore(heldout).cache(cameras))
     write_json(out / "branches.json", {"replay": {"agreement": found, "placement": placed}})
     agreed = {name: value for name, value in found.items() if name != "rows"}

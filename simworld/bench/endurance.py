@@ -81,7 +81,7 @@ def bench_endurance(
     """
     config = config or EnduranceConfig()
     model = load_world_model(checkpoint, dtype=dtype)
-    cache, train = (EpisodeStore(path).cache(tuple(model.spec.cameras)) for path in (heldout, data))
+    cache, train = (EpisodeStore(path).cache(model.spec.cameras) for path in (heldout, data))
     policy = make_policy(model.spec) if make_policy else None
     report("fitting the probes on real frames")
     names = [n for n in config.probed if n in cache.spec.state_names]
@@ -148,8 +148,7 @@ def run_films(
 ) -> Films:
     """`films` streams side by side; the policy acts on what it is shown, frame by frame. The states at frame `keep` and
     at the last one are kept."""
-    cameras = tuple(model.spec.cameras)
-    starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed, cameras=cameras)
+    starts = StartFilms.from_store(heldout, num=films, context=context, seed=seed, cameras=model.spec.cameras)
     seeds = seed * 1_000_003 + np.arange(films)
     shown = {c: torch.from_numpy(f) for c, f in starts.frames.items()}
     state = model.start(shown, torch.from_numpy(starts.actions), seed=torch.from_numpy(seeds))

@@ -44,7 +44,7 @@ def bench_fidelity(
     config = config or FidelityConfig()
     models = _models(data, out, budget_min, checkpoint, train_config or TrainConfig(), report)
     report("fitting the state probe on real frames")
-    cache, train = (EpisodeStore(path).cache(tuple(models["simworld"].spec.cameras)) for path in (heldout, data))
+    cache, train = (EpisodeStore(path).cache(models["simworld"].spec.cameras) for path in (heldout, data))
     names = [n for n in config.probed if n in cache.spec.state_names]
     probe = fit_state_probe(train, names, config) if names else None
     columns = [cache.spec.state_names.index(n) for n in names]

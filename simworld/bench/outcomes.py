@@ -64,8 +64,7 @@ def bench_outcomes(
     """
     config = config or OutcomesConfig()
     model = load_world_model(checkpoint, dtype=dtype)
-    cameras = tuple(model.spec.cameras)
-    cache = EpisodeStore(heldout).cache(cameras)
+    cache = EpisodeStore(heldout).cache(model.spec.cameras)
     if config.event not in cache.steps_to_event:
         raise ValueError(f"{heldout} declares no event {config.event!r}; it has {sorted(cache.steps_to_event)}")
     left_out: dict[str, str] = {}
@@ -80,7 +79,7 @@ def bench_outcomes(
     roll = answers.drawn
     first = foreseen(drawn, roll.p_first, roll.hazard_first, base_rate, cache.spec.dt_s, config, rng)
     found |= {"from_first_step": first, "base_rate": base_rate}
-    train = EpisodeStore(data).cache(cameras)
+    train = EpisodeStore(data).cache(model.spec.cameras)
     probe = _probe(train, config, report)
     played = _played(simulator, "unseen", config.unseen_episodes, model.spec, out, config, left_out, report)
     unseen = None if played is None else played.cache()

@@ -37,7 +37,7 @@ def bench_steps(
     """
     config = config or SHORT
     models = {str(k): load_world_model(checkpoint, dtype=dtype, overrides={"sample_steps": k}) for k in steps}
-    cameras = tuple(next(iter(models.values())).spec.cameras)
+    cameras = next(iter(models.values())).spec.cameras
     cache, train = (EpisodeStore(path).cache(cameras) for path in (heldout, data))
     names = [n for n in config.probed if n in cache.spec.state_names]
     report("fitting the state probe on real frames")

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class FrameCache:
         row = int(self.first_row[-aside])
         return self._part(slice(row), slice(-aside)), self._part(slice(row, None), slice(-aside, None))
 
-    def seen_by(self, cameras: Sequence[str]) -> FrameCache:
+    def seen_by(self, cameras: Collection[str]) -> FrameCache:
         """The same as only these cameras recorded it."""
         known = self.spec.cameras
         if foreign := [c for c in cameras if c not in known]:

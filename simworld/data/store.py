@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +223,7 @@ class EpisodeStore:
             provenance=json.loads(row["provenance"]),
         )
 
-    def cache(self, cameras: Sequence[str] | None = None) -> FrameCache:
+    def cache(self, cameras: Collection[str] | None = None) -> FrameCache:
         """The memory-mapped arrays that training reads, of all `cameras` or of these; built on first use, rebuilt after
         episodes were added."""
         from simworld.data.cache import FrameCache  # here, because the cache is built from a store

@@ -36,7 +36,11 @@ class ActorTokens(nn.Module):
             self.scale.copy_(rows[:, 1:].double().square().mean(0).sqrt().clamp(min=1e-6))
 
     def forward(self, actors: Tensor) -> Tensor:
-        return self.embed(self.features(actors).to(next(self.embed.parameters()).dtype))
+        return self.told(self.features(actors))
+
+    def told(self, features: Tensor) -> Tensor:
+        """Tokens (..., n, width) of features (..., n, f)."""
+        return self.embed(features.to(next(self.embed.parameters()).dtype))
 
     def features(self, actors: Tensor) -> Tensor:
         """What the network is told of each actor (..., n, f); zeros where there is none."""

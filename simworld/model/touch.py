@@ -39,7 +39,7 @@ class NearTokens(GuessTokens):
 
     def of(self, actors: Tensor, near: Tensor) -> Tensor:
         """Tokens (..., n, width)."""
-        return self.embed(torch.cat([self.features(actors), near], dim=-1).to(next(self.embed.parameters()).dtype))
+        return self.told(torch.cat([self.features(actors), near], dim=-1))
 
     def features(self, actors: Tensor) -> Tensor:
         row = torch.nan_to_num(actors.float())
