@@ -1,15 +1,18 @@
 """Fused: a world model whose step is compiled, for processors that wait for small operations more than for large ones.
 
 A step is some six hundred operations, of which few dozen are products of matrices. Compiled, the others run as a few
-loops, and nothing of Python is left between them.
+loops, and nothing of Python is left between them. A library's product of a matrix with a single row takes ten times as
+long to be set up as to be computed, so that products of few rows are written out as loops as well.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import shutil
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +21,9 @@ from torch import Tensor
 from simworld.world_model import Prediction, WorldModel, map_streams
 
 M = TypeVar("M", bound=WorldModel[Any])
-ON_CPU = {"freezing": True, "cpp_wrapper": True}  # weights lie as the kernels want them; no Python between kernels
+# Weights lie as the kernels want them; no Python between kernels; products may be loops, see _few_rows_written_out.
+ON_CPU = {"freezing": True, "cpp_wrapper": True, "max_autotune_gemm": True}
+FEW_ROWS = 16
 
 
 def fuse(model: M) -> M:
@@ -59,13 +64,36 @@ def _compiled(plain: Callable[..., Any], state: Any, action: Tensor, on_cpu: boo
     alone = _with_its_own_code(lambda state, action: plain(state, action))
     compiled = functools.partial(torch.compile, alone, dynamic=False)
     options: dict[str, Any] = ON_CPU if on_cpu else {}
-    with inductor.patch(freezing=on_cpu):  # what traces asks here whether weights are final, not the options
+    # what traces asks torch's own setting whether weights are final, not the options
+    with inductor.patch(freezing=on_cpu), _few_rows_written_out() if on_cpu else nullcontext():
         try:
             whole = compiled(fullgraph=True, options=options | {"guard_filter_fn": _none})
             return whole, whole(state, action)
         except Unsupported:  # in pieces, whose code those of other layouts share, so that each must ask
             pieces = compiled(options=options)
             return pieces, pieces(state, action)
+
+
+@contextmanager
+def _few_rows_written_out() -> Iterator[None]:
+    """What compiles here has no choice how to multiply matrices: with loops where there are few rows, or else by the
+    library. Choices are not timed, as the same film is to be drawn again whoever else keeps the machine busy."""
+    from torch._inductor.select_algorithm import get_algorithm_selector_cache
+
+    among = get_algorithm_selector_cache().preprocessing_fns
+    among.append(_by_rows)
+    try:
+        yield
+    finally:
+        among.remove(_by_rows)
+
+
+def _by_rows(choices: list[Any]) -> list[Any]:
+    """Of torch's choices for a product the one that is taken."""
+    from torch._inductor.select_algorithm import ExternKernelCaller
+
+    few = bool(choices) and math.prod(int(n) for n in choices[0].layout.size[:-1]) <= FEW_ROWS
+    return sorted(choices, key=lambda choice: isinstance(choice, ExternKernelCaller) == few)[:1]
 
 
 def _with_its_own_code(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,12 +1,14 @@
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._inductor.select_algorithm import ExternKernelCaller
 
 from simworld.bench.speed import Stream
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.fused import _layout, can_fuse, fuse
+from simworld.fused import _by_rows, _layout, can_fuse, fuse
 from tests.tiny_world import CANVAS, SPEC, lively_canvas
 
 
@@ -86,3 +88,13 @@ def test_a_step_in_pieces_serves_every_number_of_streams():
     for streams in (1, 4, 1, 4):
         given = torch.arange(3.0 * streams).view(streams, 3)
         assert torch.equal(model.step(given, torch.ones(streams, 3))[0], 2 * given + 2)
+
+
+def test_products_of_few_rows_are_written_out():
+    library, loops = object.__new__(ExternKernelCaller), SimpleNamespace()
+    library.layout = loops.layout = SimpleNamespace(size=[2, 8, 64])
+    assert _by_rows([library, loops]) == _by_rows([loops, library]) == [loops]
+    library.layout.size = [3, 8, 64]
+    assert _by_rows([library, loops]) == _by_rows([loops, library]) == [library]
+    assert _by_rows([library]) == [library]
+    assert _by_rows([]) == []
