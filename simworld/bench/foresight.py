@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simworld.data.cache import FrameCache
+from simworld.episode import EpisodeSpec
 from simworld.metrics import calibration
 from simworld.metrics.probe import ProbeConfig
 from simworld.metrics.statistics import Estimate
@@ -58,6 +59,15 @@ class Windows:
     def part(self, chosen: NDArray[Any]) -> Windows:
         """Some of the windows, by index or mask."""
         return Windows(self.rows[chosen], self.episode[chosen], self.to_event[chosen])
+
+
+def main_event(spec: EpisodeSpec) -> str:
+    """The event of which an env tells most: that to which most other outcomes are given, or else the first; ValueError
+    where it declares none."""
+    events = [o.name for o in spec.outcomes if o.kind == "event"]
+    if not events:
+        raise ValueError(f"{spec.env_id} declares no event, so that there is nothing to foresee")
+    return max(events, key=lambda name: sum(o.given == name for o in spec.outcomes))
 
 
 def draw_windows(cache: FrameCache, num: int, config: OutcomesConfig) -> tuple[Windows, float]:

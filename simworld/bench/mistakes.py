@@ -18,7 +18,6 @@ from simworld.world_model import WorldModel
 
 NUM_STRIPS = 5
 COLUMNS = 9
-SEVERITY = "delta_v"
 
 Note = Callable[[int], tuple[str, str]]  # what is written beside the real and the imagined film of a window
 Kind = tuple[str, Windows, NDArray[Any], Note]  # a mistake, its windows, their indices with the worst first
@@ -55,13 +54,15 @@ def _kinds(questions: Questions, answers: Answers, config: OutcomesConfig) -> li
         ("false_alarms", drawn, alarms[np.argsort(-p[alarms], kind="stable")], of_windows),
         ("misses", drawn, missed[np.argsort(p[missed], kind="stable")], of_windows),
     ]
-    if answers.impacts is None or SEVERITY not in answers.impacts.scalars:
+    hard = [o for o in questions.cache.spec.outcomes if o.kind == "scalar" and o.given == config.event]
+    if answers.impacts is None or not hard:
         return kinds
-    told, truth = answers.impacts.scalars[SEVERITY], true_values(questions, SEVERITY, config)
-    unit = next(o.unit for o in questions.cache.spec.outcomes if o.name == SEVERITY)
+    name, unit = hard[-1].name, hard[-1].unit
+    told, truth = answers.impacts.scalars[name], true_values(questions, name, config)
+    said = name.replace("_", " ")
 
     def of_impacts(i: int) -> tuple[str, str]:
-        return f"delta-v {truth[i]:.1f} {unit}", f"delta-v {told[i]:.1f} {unit}"
+        return f"{said} {truth[i]:.1f} {unit}", f"{said} {told[i]:.1f} {unit}"
 
     wrong: Floats = np.where(np.isfinite(truth), np.abs(told - truth), -1.0)
     worst = np.argsort(-wrong, kind="stable")

@@ -21,13 +21,12 @@ CAPTIONS = {
     "reliability": "Observed over predicted frequency of the event, in bins of equal count, of the windows as drawn.",
     "precision_recall": "Precision over recall; the dashed line is the share of windows with the event.",
     "timing": "When the event is expected, less when it came, of windows with the event inside 2 s.",
-    "severity_delta_v": "Delta-v of real crashes as told 1 s before, over the true one.",
-    "severity_impulse": "Impulse of real crashes as told 1 s before, over the true one.",
     "mass_law": "Delta-v at equal closing speed by the partner's class, over that against a car.",
     "mistakes_false_alarms": "Nothing happened, and P was highest. Real above imagined.",
     "mistakes_misses": "It happened, and P was lowest. Real above imagined.",
-    "mistakes_severity": "Delta-v was told most wrongly. Real above imagined.",
+    "mistakes_severity": "How hard it would be was told most wrongly. Real above imagined.",
 }
+OF_EVENTS = ("_relative_error", "_rank_correlation", "_accuracy")  # how figures of what an event brings are named
 
 
 def draw(questions: Questions, answers: Answers, found: dict[str, Any], config: OutcomesConfig, out: Path) -> None:
@@ -53,10 +52,15 @@ def write_page(found: dict[str, Any], out: Path) -> None:
     """Write ``out/outcomes.html`` from the report's content and the pictures that lie in `out`."""
     baselines = found["baselines"]
     columns = ["figure", "simworld", *(name.replace("_", " ") for name in baselines)]
-    rows = [[name, *(_cell(of, name) for of in (found, *baselines.values()))] for name in FIGURES]
+    names = [name for name in FIGURES if name in found]
+    names += [name for name in found if name.endswith(OF_EVENTS) and name not in names]
+    rows = [[name, *(_cell(of, name) for of in (found, *baselines.values()))] for name in names]
+    captions = CAPTIONS | {
+        path.stem: "How hard it was, as told 1 s before, over the truth." for path in sorted(out.glob("severity_*.png"))
+    }
     figures = [
         Figure(name.replace("_", " ").capitalize(), caption, (out / f"{name}.png").read_bytes())
-        for name, caption in CAPTIONS.items()
+        for name, caption in captions.items()
         if (out / f"{name}.png").exists()
     ]
     write_figures(out / "outcomes.html", "Outcomes", columns, rows, figures)

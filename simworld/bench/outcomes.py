@@ -17,6 +17,7 @@ from simworld.bench.foresight import (
     draw_windows,
     foreseen,
     impact_windows,
+    main_event,
     usable_windows,
 )
 from simworld.bench.mistakes import write_mistakes
@@ -59,12 +60,13 @@ def bench_outcomes(
 
     From real frames the true coming actions are imagined forward; past the end of an episode the last one is held.
     Beside each number stands its interval (bootstrap over episodes); what can not be had is null with a reason, or
-    named under `left_out`. `ece` weighs the windows as often as they occur in `heldout`, `ece_sample` as they were
-    drawn. Trials are recorded by `simulator`, the checkpoint `reference` answers a part of the same questions.
+    named under `left_out`. Without a `config` the event is the one of which the env tells most. `ece` weighs the
+    windows as often as they occur in `heldout`, `ece_sample` as they were drawn. Trials are recorded by `simulator`,
+    the checkpoint `reference` answers a part of the same questions.
     """
-    config = config or OutcomesConfig()
     model = load_world_model(checkpoint, dtype=dtype)
     cache = EpisodeStore(heldout).cache(model.spec.cameras)
+    config = config or OutcomesConfig(event=main_event(cache.spec))
     if config.event not in cache.steps_to_event:
         raise ValueError(f"{heldout} declares no event {config.event!r}; it has {sorted(cache.steps_to_event)}")
     left_out: dict[str, str] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -11,12 +13,14 @@ from simworld.bench.foresight import (
     draw_windows,
     foreseen,
     impact_windows,
+    main_event,
     time_to_event_s,
     weighted_calibration_error,
 )
 from simworld.bench.outcomes import bench_outcomes
 from simworld.data.cache import NEVER
 from simworld.data.store import EpisodeStore
+from simworld.episode import OutcomeSpec
 from simworld.metrics.probe import ProbeConfig
 
 SMALL = OutcomesConfig(context=4, num_resamples=20, probe=ProbeConfig(steps=3, batch=8, width=8, hidden=8))
@@ -72,6 +76,18 @@ def test_report(checkpoint, store, tmp_path, strict):
     }  # fmt: skip
     page = (tmp_path / "outcomes.html").read_text()
     assert page.count("data:image/png;base64,") == 7 and "twin_sign_accuracy" in page and 'src="http' not in page
+
+
+def test_the_event_of_which_most_is_told():
+    events = [OutcomeSpec(name, "event") for name in ("success", "spill", "fall")]
+    force = OutcomeSpec("force", "scalar", given="spill")
+    spec = SimpleNamespace(env_id="toy", outcomes=(*events, force))
+    assert main_event(spec) == "spill"
+    spec.outcomes = events
+    assert main_event(spec) == "success"
+    spec.outcomes = (force,)
+    with pytest.raises(ValueError, match="toy declares no event"):
+        main_event(spec)
 
 
 def test_an_unknown_event_is_refused(checkpoint, store, tmp_path):
