@@ -1,8 +1,8 @@
 """Fused: a world model whose step is compiled, for processors that wait for small operations more than for large ones.
 
 A step is some six hundred operations, of which few dozen are products of matrices. Compiled, the others run as a few
-loops, and nothing of Python is left between them. A library's product of a matrix with a single row takes ten times as
-long to be set up as to be computed, so that products of few rows are written out as loops as well.
+loops, and nothing of Python is left between them. A library's product of a matrix with a single row takes several
+times as long to be set up as to be computed, so that products of few rows are written out as loops as well.
 """
 
 from __future__ import annotations
@@ -92,8 +92,11 @@ def _by_rows(choices: list[Any]) -> list[Any]:
     """Of torch's choices for a product the one that is taken."""
     from torch._inductor.select_algorithm import ExternKernelCaller
 
-    few = bool(choices) and math.prod(int(n) for n in choices[0].layout.size[:-1]) <= FEW_ROWS
-    return sorted(choices, key=lambda choice: isinstance(choice, ExternKernelCaller) == few)[:1]
+    def avoided(choice: Any) -> bool:
+        few = math.prod(int(n) for n in choice.layout.size[:-1]) <= FEW_ROWS
+        return isinstance(choice, ExternKernelCaller) == few
+
+    return sorted(choices, key=avoided)[:1]
 
 
 def _with_its_own_code(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -54,12 +54,11 @@ def _kinds(questions: Questions, answers: Answers, config: OutcomesConfig) -> li
         ("false_alarms", drawn, alarms[np.argsort(-p[alarms], kind="stable")], of_windows),
         ("misses", drawn, missed[np.argsort(p[missed], kind="stable")], of_windows),
     ]
-    hard = [o for o in questions.cache.spec.outcomes if o.kind == "scalar" and o.given == config.event]
-    if answers.impacts is None or not hard:
+    if answers.impacts is None or not answers.impacts.scalars:
         return kinds
-    name, unit = hard[-1].name, hard[-1].unit
-    told, truth = answers.impacts.scalars[name], true_values(questions, name, config)
-    said = name.replace("_", " ")
+    name, told = list(answers.impacts.scalars.items())[-1]
+    truth, said = true_values(questions, name, config), name.replace("_", " ")
+    unit = next(o.unit for o in questions.cache.spec.outcomes if o.name == name)
 
     def of_impacts(i: int) -> tuple[str, str]:
         return f"{said} {truth[i]:.1f} {unit}", f"{said} {told[i]:.1f} {unit}"

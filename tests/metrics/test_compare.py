@@ -102,7 +102,8 @@ def test_psnr_stops_where_the_actions_part():
 
 
 def test_the_result_is_strict_json():
-    json.dumps(asdict(compare(world([0, 0, 0]), world([1, 2, 3]))), allow_nan=False)
+    text = json.dumps(asdict(compare(world([0, 0, 0]), world([1, 2, 3]))), allow_nan=False)
+    assert [each["policy"] for each in json.loads(text)["policies"]] == ["p0", "p1", "p2"]
 
 
 def test_bad_lists_are_refused():
