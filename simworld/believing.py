@@ -13,6 +13,7 @@ from simworld.model.ahead import Ahead
 from simworld.model.belief import Belief
 from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
+from simworld.model.overview import Overview
 from simworld.world_model import Prediction, WorldModel
 
 StateT = TypeVar("StateT")
@@ -33,7 +34,7 @@ class BelievingWorldModel(WorldModel[StateT]):
 
     belief: Belief
     ahead: Ahead | None  # reads off the belief who is ahead, in models that draw them
-    lookout: Lookout | None  # spots others in real frames, in models that guess where they go
+    lookout: Lookout | Overview | None  # spots others in real frames, in models that guess where they go
     actor_drop: float  # the share of training films that are told of no actors
 
     @staticmethod

@@ -23,7 +23,9 @@ from simworld.model.guesses import coasted
 from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import OutcomeHeads, OutcomePrediction, shown_at
+from simworld.model.overview import Overview
 from simworld.model.pixels import to_model, to_uint8
+from simworld.model.places import Places
 from simworld.model.reader import FRAMES, Reader
 from simworld.model.reckoning import Reckoning
 from simworld.model.touch import Touch
@@ -47,11 +49,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             actors=bool(self.max_actors),
             guesses=self.draws_guesses,
         )
-        self.lookout = (
-            Lookout(config.lookout, cameras=spec.cameras, mounts=spec.mounts, dt_s=spec.dt_s)
-            if self.looks_out
-            else None
-        )
+        self.places = Places(spec.state_names, spec.state_units)
+        self.lookout = self._lookout()
         self.canvas = Canvas(
             config.canvas,
             cameras=spec.cameras,
@@ -79,31 +78,45 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             spec.outcomes,
             features=config.belief.size,
             noted=self.canvas.painter.num_noted,
-            marks=NUM_NEAR * self.looks_out + NUM_SHOWN * len(shown_at(spec.state_names)) * self.draws_guesses,
+            marks=NUM_NEAR * self.roams + NUM_SHOWN * len(shown_at(spec.state_names)) * self.draws_guesses,
             state_names=spec.state_names,
         )
         reckons = config.reckoning and self.heads.sizes["state"]
         self.reckoning = (
             Reckoning(len(spec.state_names), encoded_size(spec.action), config.reckoning) if reckons else None
         )
-        forecasts = config.forecast and self.looks_out
+        forecasts = config.forecast and self.roams
         self.forecast = Forecast(spec.state_names, spec.dt_s, config.forecast) if forecasts else None
-        self.touch = Touch(spec.outcomes, self.heads.sizes, len(spec.state_names)) if self.looks_out else None
+        num_places = 0 if self.roams else len(self.places)
+        touches = self.lookout is not None
+        self.touch = Touch(spec.outcomes, self.heads.sizes, len(spec.state_names), num_places) if touches else None
 
     @property
     def max_actors(self) -> int:
         return self.config.canvas.max_actors
 
     @property
-    def looks_out(self) -> bool:
-        """Whether it spots others in real frames, and guesses where they are from then on."""
+    def _wants_lookout(self) -> bool:
+        return bool(self.max_actors and self.config.lookout.most)
+
+    @property
+    def roams(self) -> bool:
+        """Whether it spots others in real frames from where the ego is, and guesses where they are from then on."""
         known = {SPEED, YAW_RATE} <= set(self.spec.state_names) and set(self.spec.cameras) <= set(self.spec.mounts)
-        return bool(self.max_actors and self.config.lookout.most) and known
+        return self._wants_lookout and known
 
     @property
     def draws_guesses(self) -> bool:
         """Whether the belief is told of whom it guesses to be there, and draws them."""
-        return self.looks_out and self.config.lookout.drawn
+        return self.roams and self.config.lookout.drawn
+
+    def _lookout(self) -> Lookout | Overview | None:
+        """What spots others: from where the ego is, or in a room whose places the state names; None where neither is
+        known."""
+        config, spec = self.config.lookout, self.spec
+        if self.roams:
+            return Lookout(config, cameras=spec.cameras, mounts=spec.mounts, dt_s=spec.dt_s)
+        return Overview(config.most, tuple(spec.cameras)) if self._wants_lookout and len(self.places) else None
 
     def to_dtype(self, dtype: torch.dtype) -> CanvasWorldModel:
         self.canvas.to_dtype(dtype)
@@ -202,9 +215,9 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return Believed(encoded, guesses, untold, belief, now, raw | {"state": now})
 
     def near(self, guesses: Tensor, state: CanvasState) -> list[Tensor]:
-        """Marks (b, NUM_NEAR) of how far a step is to be trusted, of a model that guesses who is there (b, g, 9): how
-        near the nearest is and how many there are, and how long ago the last real frame was."""
-        if self.lookout is None:
+        """Marks (b, NUM_NEAR) of how far a step is to be trusted, of a model that guesses who is there (b, g, 9) as it
+        drives: how near the nearest is and how many there are, and how long ago the last real frame was."""
+        if not self.roams:
             return []
         away = torch.linalg.vector_norm(guesses[..., 1:3], dim=-1)
         near = away.nan_to_num(torch.inf).amin(-1)
@@ -256,8 +269,8 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return guesses
 
     def gone_on(self, guesses: Tensor, state: Tensor) -> Tensor:
-        """The guesses (b, g, 9) a step after the standardised state (b, s)."""
-        if self.lookout is None:
+        """The guesses (b, g, 9) a step after the standardised state (b, s); in a room all stay where they are."""
+        if not self.roams:
             return guesses
         ego, (mean, std) = self.ego(state), self.scale
         if self.forecast is not None:
@@ -266,9 +279,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return coasted(guesses, Motion.of(speed, yaw_rate, self.spec.dt_s))
 
     def ego(self, state: Tensor) -> Tensor:
-        """Speed in m/s and yaw rate in rad/s (..., 2) of standardised states (..., s)."""
+        """Speed in m/s and yaw rate in rad/s (..., 2) of standardised states (..., s), or the places of a room
+        (..., 4 p)."""
         mean, std = self.scale
-        return (state * std + mean)[..., self.canvas.motion_at].nan_to_num()
+        known = (state * std + mean).nan_to_num()
+        return known[..., self.canvas.motion_at] if self.canvas.motion_at else self.places.of(known).flatten(-2)
 
     def believed_actors(
         self, belief: Tensor, state: Tensor, before: Tensor | None = None, motion: Motion | None = None

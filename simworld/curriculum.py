@@ -13,6 +13,8 @@ from simworld.data.files import read_json, write_json
 from simworld.fit import Run, fit, processor_s
 from simworld.latent_world_model import LatentWorldModel
 from simworld.model.codec import ConvCodec
+from simworld.model.lookout import Lookout
+from simworld.model.overview import Overview
 from simworld.phases import (
     BeliefPhase,
     CanvasPhase,
@@ -73,15 +75,18 @@ def train_believing(
 def _look_out(
     model: CanvasWorldModel, config: TrainConfig, seen: FrameCache, unseen: FrameCache, run: Run, budget_s: float | None
 ) -> dict[str, float]:
-    """The lookout, then tracks and close-ups on what it says of episodes that it never saw."""
+    """The lookout, then, unless it is an overview, tracks and close-ups on what it says of episodes that it never
+    saw."""
     cpu_s: dict[str, float] = {}
     if config.lookout.steps:
+        if isinstance(model.lookout, Overview):
+            model.lookout.measure(torch.tensor(seen.actors[::7]))
         lookout = LookoutPhase(model, seen, config.lookout, config.lookout_optim, config.seed, run)
         cpu_s["lookout"] = fit(lookout, run, budget_s=budget_s)
-    if config.tracks.steps:
+    if isinstance(model.lookout, Lookout) and config.tracks.steps:
         tracks = TracksPhase(model, unseen, config.tracks, config.tracks_optim, config.seed, run, config.touch_windows)
         cpu_s["tracks"] = fit(tracks, run)
-    if config.closeups.steps:
+    if isinstance(model.lookout, Lookout) and config.closeups.steps:
         num = config.touch_windows
         closeups = CloseUpsPhase(model, unseen, config.closeups, config.closeups_optim, config.seed, run, num)
         cpu_s["closeups"] = fit(closeups, run)

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simworld.model.nearness import NUM_NEAR
 from simworld.model.outcomes import QUANTILES
 
 WIDTH = 128
@@ -20,14 +19,15 @@ MOST = 8.0  # of what is told: 150 times the scale
 
 
 class Severity(nn.Module):
-    """Guesses as near_features (..., g, f) and the ego's standardised state (..., s) to {scalar: (..., g + 1, q)}:
-    quantiles of each if he is hit, the last of them if what is hit is no guess; see `spread`."""
+    """Numbers (..., g, f) of how near guesses are, and the ego's standardised state (..., s), `num_inputs` in all, to
+    {scalar: (..., g + 1, q)}: quantiles of each if he is hit, the last of them if what is hit is no guess; see
+    `spread`."""
 
-    def __init__(self, names: tuple[str, ...], num_state: int) -> None:
+    def __init__(self, names: tuple[str, ...], num_inputs: int) -> None:
         super().__init__()
         self.names = names
         self.net = nn.Sequential(
-            nn.Linear(NUM_NEAR + num_state, WIDTH),
+            nn.Linear(num_inputs, WIDTH),
             nn.SiLU(),
             nn.Linear(WIDTH, WIDTH),
             nn.SiLU(),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from simworld.episode import OutcomeSpec
 from simworld.model.actors import present
+from simworld.model.beside import BesideTokens
 from simworld.model.clearance import clearance, closing
 from simworld.model.factors import Factors
 from simworld.model.guesses import GuessTokens
@@ -36,10 +37,17 @@ class NearTokens(GuessTokens):
     (..., NUM_NEAR) of each beside that."""
 
     num_own = GuessTokens.num_own + 6 + NUM_NEAR
+    num_near = NUM_NEAR
 
-    def of(self, actors: Tensor, near: Tensor) -> Tensor:
-        """Tokens (..., n, width)."""
-        return self.told(torch.cat([self.features(actors), near], dim=-1))
+    def candidates(self, guesses: Tensor, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (..., n, width) of guesses (..., n, 9) beside an ego of this speed and yaw rate (..., 2), and numbers
+        (..., n, num_near) of how they stand to it."""
+        speed, yaw_rate = ego[..., None, 0], ego[..., None, 1]
+        x, y, vx, vy = (guesses[..., i] for i in (1, 2, 4, 5))
+        against = torch.stack([vx - speed + yaw_rate * y, vy - yaw_rate * x], dim=-1)
+        near = near_features(guesses, against)
+        moving = torch.cat([guesses[..., :4], against, guesses[..., 6:]], dim=-1)
+        return self.told(torch.cat([self.features(moving), near], dim=-1)), near
 
     def features(self, actors: Tensor) -> Tensor:
         row = torch.nan_to_num(actors.float())
@@ -66,21 +74,26 @@ class Touch(nn.Module):
     rad/s (..., 2) then and for how many s it is guessed (...) to {outcome: (..., n)}: logits, and scalars in units of
     their scale.
 
-    `sizes`: how many numbers {name: n} each outcome has. Until it has learned, nothing of it counts.
+    `sizes`: how many numbers {name: n} each outcome has. In a room with so many `num_places`, guesses are told by how
+    they stand to these, and instead of an ego's motion places (..., 4 p). Until it has learned, nothing of it counts.
     """
 
     learned: Tensor
 
-    def __init__(self, specs: tuple[OutcomeSpec, ...], sizes: dict[str, int], num_state: int) -> None:
+    def __init__(
+        self, specs: tuple[OutcomeSpec, ...], sizes: dict[str, int], num_state: int, num_places: int = 0
+    ) -> None:
         super().__init__()
         self.specs = tuple(s for s in specs if s.kind == "event" or s.given is not None)
         self.sizes = {s.name: sizes[s.name] for s in self.specs if s.kind != "scalar"}
-        self.tokens = NearTokens(WIDTH)
+        self.tokens = BesideTokens(WIDTH, num_places) if num_places else NearTokens(WIDTH)
         self.nobody = nn.Parameter(0.1 * torch.randn(WIDTH))
         self.ego = nn.Linear(num_state + 2, WIDTH)
         self.mix = nn.Linear(WIDTH, WIDTH)
         self.out = nn.Linear(WIDTH, sum(self.sizes.values()))
-        self.severity = Severity(tuple(s.name for s in self.specs if s.kind == "scalar"), num_state)
+        self.severity = Severity(
+            tuple(s.name for s in self.specs if s.kind == "scalar"), self.tokens.num_near + num_state
+        )
         self.register_buffer("learned", torch.zeros(()))
         with torch.no_grad():
             self.out.weight.mul_(0.1)
@@ -97,11 +110,7 @@ class Touch(nn.Module):
     def each(self, guesses: Tensor, state: Tensor, ego: Tensor, age_s: Tensor) -> Each:
         """What every candidate says."""
         there = F.pad(present(guesses), (0, 1), value=True)[..., None]  # the last candidate is nobody of them
-        speed, yaw_rate = ego[..., None, 0], ego[..., None, 1]
-        x, y, vx, vy = (guesses[..., i] for i in (1, 2, 4, 5))
-        against = torch.stack([vx - speed + yaw_rate * y, vy - yaw_rate * x], dim=-1)
-        near = near_features(guesses, against)
-        tokens = self.tokens.of(torch.cat([guesses[..., :4], against, guesses[..., 6:]], dim=-1), near)
+        tokens, near = self.tokens.candidates(guesses, ego)
         nobody = self.nobody.expand(*tokens.shape[:-2], 1, -1)
         age = (age_s / AGE_S)[..., None]
         of_ego = self.ego(torch.cat([state, age, (-3 * age).exp()], dim=-1))[..., None, :]

@@ -14,6 +14,7 @@ from simworld.canvas_world_model import CanvasWorldModel
 from simworld.futures import frames_ago
 from simworld.model.actors import meant, present
 from simworld.model.closeup import ASIDE, CloseUp, as_thought, pixel_m
+from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
 from simworld.phases.belief import relit
 from simworld.phases.common import Stage, drawn_once, picked
@@ -43,7 +44,7 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         lookout = self.model.lookout
-        assert lookout is not None
+        assert isinstance(lookout, Lookout)
         chosen = picked(self.num_windows, self.config.batch, self.seed, step, self.run)
         spotted, ego, moved = (x[chosen] for x in self.spotted[1:])
         noise = NoiseStream(chosen + 1_000_003 * self.seed, torch.full_like(chosen, step))
@@ -62,7 +63,7 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
 
     def _spot(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         lookout, device = self.model.lookout, self.run.device
-        assert lookout is not None
+        assert isinstance(lookout, Lookout)
         place = torch.from_numpy(rows).to(device)
         state = torch.from_numpy(self.cache.state[rows]).to(device)
         ego = about_known(self.model, state, NoiseStream(place, torch.full_like(place, self.seed)))

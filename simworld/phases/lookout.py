@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.futures import frames_ago
 from simworld.model.noise import NoiseStream
+from simworld.model.overview import AGO, Overview
 from simworld.phases.belief import relit
 from simworld.phases.common import Stage, shared_sampler, stream
 
@@ -21,19 +22,22 @@ class LookoutPhase(Stage[CanvasWorldModel]):
     """Frames in any light, with the ego's motion known about as well as a belief knows it."""
 
     name: str = "lookout"
-    parts: tuple[str, ...] = ("lookout.net",)
+    parts: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.parts = ("lookout",) if isinstance(self.model.lookout, Overview) else ("lookout.net",)
         self.sampler = shared_sampler(self.cache, self.config, 1, self.seed, self.run)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         lookout, rows, device = self.model.lookout, self.sampler.rows(step), self.run.device
         assert lookout is not None
         noise = stream(self.seed, step, self.sampler, device)
-        at = frames_ago(self.cache, rows, lookout.config.ago)
+        at = frames_ago(self.cache, rows, AGO if isinstance(lookout, Overview) else lookout.config.ago)
         frames = {c: relit(f, noise) for c, f in self.frames_at(at).items()}
         actors, state = (torch.from_numpy(x).to(device) for x in (self.cache.actors[rows], self.cache.state[rows]))
+        if isinstance(lookout, Overview):
+            return {"loss": lookout.loss(frames, actors)}
         return {"loss": lookout.loss(frames, actors, about_known(self.model, state, noise))}
 
 

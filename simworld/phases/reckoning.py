@@ -36,7 +36,7 @@ class ReckoningPhase(Stage[CanvasWorldModel]):
         assert reckoning is not None
         states, true = seen.carried(reckoning.reckoned)[:, 1:], heads.standard_state(seen.targets.state)
         counts = seen.targets.steps_left > 0  # the last step may be a crash's, which is no doing of an action
-        moves = self.model.canvas.motion_at
+        moves = self.model.canvas.motion_at or self.model.places.at
         moved = (states - seen.state[:, :1])[..., moves]
         off = moved - (true - heads.standard_state(seen.began)[:, None])[..., moves]
         known = torch.where(counts[..., None] & off.isfinite(), off, 0.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.futures import frames_ago
+from simworld.model.lookout import Lookout
 from simworld.model.noise import NoiseStream
 from simworld.phases.common import Stage, drawn_once, picked
 from simworld.phases.lookout import about_known
@@ -36,14 +37,14 @@ class TracksPhase(Stage[CanvasWorldModel]):
         return looks, ego, actors
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        assert self.model.lookout is not None
+        assert isinstance(self.model.lookout, Lookout)
         chosen = picked(self.num_windows, self.config.batch, self.seed, step, self.run)
         looks, ego, actors = (x[chosen] for x in self.looked)
         return {"loss": self.model.lookout.tracks.loss(looks, ego, actors)}
 
     def _look(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         lookout, cache, device = self.model.lookout, self.cache, self.run.device
-        assert lookout is not None
+        assert isinstance(lookout, Lookout)
         at = frames_ago(cache, rows, lookout.sees)
         frames = self.frames_at(at)
         actors, state = (torch.from_numpy(x[rows]).to(device) for x in (cache.actors, cache.state))
