@@ -60,6 +60,9 @@ class CloneOptions:
     seed: int = 0
     steps: int = 800
     teacher: str | None = None
+    width: int = 48
+    hidden: int = 64
+    patch: int = 4
 
 
 @dataclass

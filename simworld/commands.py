@@ -76,7 +76,7 @@ def clone(options: Options) -> None:
         EpisodeStore(options["data"]),
         options["out"],
         seed=options["seed"],
-        config=cloning.CloneConfig(steps=options["steps"], teacher=options["teacher"]),
+        config=cloning.CloneConfig(**{key: options[key] for key in ("steps", "teacher", "width", "hidden", "patch")}),
         progress=say,
     )
 

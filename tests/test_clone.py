@@ -62,6 +62,11 @@ def test_the_default_driver_is_small(store, tmp_path):
     assert (tmp_path / "model.safetensors").stat().st_size < 300_000
 
 
+def test_smaller_squares_are_read_too(store, tmp_path):
+    result = clone(store, tmp_path / "fine", config=replace(QUICK, patch=2))
+    assert result.action_error < 0.3 * result.still_error
+
+
 def test_wrong_and_late_labels_make_it_worse(store, tmp_path):
     good = clone(store, tmp_path / "good", config=QUICK).action_error
     for name, config in {"wrong": replace(QUICK, wrong_labels=0.8), "late": replace(QUICK, late_steps=3)}.items():
@@ -101,6 +106,8 @@ def test_bad_requests_are_explained(store, tmp_path):
         CloneConfig(episodes=0)
     with pytest.raises(ValueError, match="wrong_labels"):
         CloneConfig(wrong_labels=2.0)
+    with pytest.raises(ValueError, match="2 or 4 pixels"):
+        CloneConfig(patch=3)  # type: ignore[arg-type]
 
 
 def test_a_teacher_relabels_every_frame(tmp_path, monkeypatch):

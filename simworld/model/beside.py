@@ -18,6 +18,8 @@ STANDING = 1e-3  # m/s below which nothing goes anywhere
 class BesideTokens(nn.Module):
     """Guesses (..., g, 9) and the places of a room (..., 4 p), as `Places` tells them, to tokens (..., g, width)."""
 
+    share = 0.75  # of what is told of events; the rest is what the belief says
+
     middle: Tensor  # of all places of recorded actors (2,), in m
     unit: Tensor  # their spread, in m
     body_mean: Tensor  # of logarithms of length, width and mass

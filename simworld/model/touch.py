@@ -27,7 +27,6 @@ from simworld.model.severity import Severity, gathered
 
 WIDTH = 128
 SOON_S = 0.1  # how far ahead it is looked whether a guess comes nearer
-SHARE = 0.5  # of what is told of events is what guesses say, the rest what the belief says
 AGE_S = 3.0  # after which a guess is old
 RARE = -6.0  # the logit of a hazard before anything is learned
 
@@ -38,6 +37,7 @@ class NearTokens(GuessTokens):
 
     num_own = GuessTokens.num_own + 6 + NUM_NEAR
     num_near = NUM_NEAR
+    share = 0.5  # of what is told of events; the rest is what the belief says
 
     def candidates(self, guesses: Tensor, ego: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (..., n, width) of guesses (..., n, 9) beside an ego of this speed and yaw rate (..., 2), and numbers
@@ -142,10 +142,11 @@ class Touch(nn.Module):
         }
 
     def added(self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors) -> dict[str, Tensor]:
-        """What the heads read off a belief, with what guesses tell: of events both count, of all else only they do.
+        """What the heads read off a belief, with what guesses tell: of events both count, these for the `share` of
+        their tokens, of all else only they do.
         Heads tell scalars without the `factors` that categories give them."""
         both = dict(raw)
-        for kind, share in (("event", SHARE), ("category", 1.0)):
+        for kind, share in (("event", self.tokens.share), ("category", 1.0)):
             both |= {n: torch.lerp(raw[n], told[n], share * self.learned) for n in self._named(kind)}
         before, now = ({n: x[n].softmax(dim=-1) for n in self._named("category")} for x in (raw, both))
         for spec in (s for s in self.specs if s.kind == "scalar"):
