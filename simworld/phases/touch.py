@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
@@ -60,11 +61,13 @@ class TouchPhase(Stage[CanvasWorldModel]):
 
 def hardness_loss(touch: Touch, spec: OutcomeSpec, each: Each, targets: OutcomeTargets) -> Tensor:
     """How far candidates are off a scalar of the next event: the sooner it is, the more that counts, and each counts as
-    likely as it was he, now that it is known what was met."""
+    likely as it was he, now that it is known what was met. How an event goes on that has begun does not count."""
     assert spec.given is not None
-    soon = (-targets.steps_to_event[spec.given] / NEAR_STEPS).exp()
+    ahead = targets.steps_to_event[spec.given]
+    goes_on = F.pad((ahead[:, 1:] == 0) & (ahead[:, :-1] == 0), (1, 0))
+    soon = (-ahead / NEAR_STEPS).exp()
     value = targets.value_at_event[spec.name]
-    counts = (soon > FAR) & value.isfinite() & (targets.steps_left >= 0)
+    counts = (soon > FAR) & value.isfinite() & (targets.steps_left >= 0) & ~goes_on
     blame = each.likely[spec.given][counts].detach()
     for other in (s for s in touch.specs if s.kind == "category" and s.given == spec.given):
         what = targets.value_at_event[other.name][counts]

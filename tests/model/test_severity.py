@@ -80,3 +80,22 @@ def test_a_partner_nobody_recorded_leaves_it_to_who_is_likely() -> None:
     rows, state = torch.tensor([[[NEAR, FAR]]]), torch.zeros(1, 1, 2)
     each = touch.each(rows, state, torch.tensor([[[12.0, 0.0]]]), torch.full((1, 1), 0.1))
     assert float(hardness_loss(touch, DELTA_V, each, met(1.0, partner=[torch.nan], to_event=[0])).detach()) > 0
+
+
+@pytest.mark.parametrize(("to_event", "matters"), [((1, 0), True), ((0, 0), False), ((0, 3), True)])
+def test_how_an_event_goes_on_teaches_nothing(to_event: tuple[int, int], matters: bool) -> None:
+    """Two steps of one window: the second is the first of an event, or one of the same that goes on."""
+    touch = made()
+    rows, state = torch.tensor([[[NEAR, FAR]]]).expand(1, 2, 2, 9), torch.zeros(1, 2, 2)
+    each = touch.each(rows, state, torch.tensor([[[12.0, 0.0]]]).expand(1, 2, 2), torch.full((1, 2), 0.1))
+
+    def loss(second: float) -> float:
+        values = {"delta_v": torch.tensor([[1.0, second]]), "partner": torch.zeros(1, 2)}
+        targets = met(1.0, partner=[0.0], to_event=[0])._replace(
+            steps_to_event={"collision": torch.tensor([to_event])},
+            steps_left=torch.full((1, 2), 20),
+            value_at_event=values,
+        )
+        return float(hardness_loss(touch, DELTA_V, each, targets).detach())
+
+    assert (loss(2.0) != loss(9.0)) == matters
