@@ -40,7 +40,7 @@ class OutcomesConfig:
     probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m", "closing_mps")
     trial_episodes: int = 240
     unseen_episodes: int = 32
-    trust_windows: int = 64
+    trust_windows: int = 256
     ordinary_windows: int = 384
     most_impacts: int = 120
     reference_windows: int = 64
