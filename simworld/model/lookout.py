@@ -23,6 +23,7 @@ from simworld.model.actors import typical_bodies
 from simworld.model.angles import turned, wrapped
 from simworld.model.carrying import Carrier, Motion
 from simworld.model.closeup import CloseUps
+from simworld.model.gathering import each_one
 from simworld.model.guesses import USUAL
 from simworld.model.sampling import sampled
 from simworld.model.tracks import Tracks
@@ -175,21 +176,20 @@ class Lookout(nn.Module):
         left, values, kinds = (torch.cat(parts, dim=1) for parts in zip(*cells, strict=True))
         place = values[..., :2]
         distance, bearing = torch.linalg.vector_norm(place, dim=-1), torch.atan2(place[..., 1], place[..., 0])
-        found = []
-        for _ in range(self.config.most):
-            surest, at = left.max(dim=1, keepdim=True)
+
+        def same(at: Tensor) -> Tensor:
             far, ray = distance.gather(1, at), bearing.gather(1, at)
             along, along_per_m, across, across_per_m = APART
-            same = ((distance - far).abs() < along + along_per_m * far) & (
+            return ((distance - far).abs() < along + along_per_m * far) & (
                 distance * wrapped(bearing - ray).abs() < across + across_per_m * far
             )
-            weight = (left * same).square()
-            weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-12))[..., None]
+
+        found = []
+        for surest, weight in each_one(left, self.config.most, same):
             x, y, vx, vy, cos, sin = (weight * values).sum(1).unbind(-1)
             kind = (weight * kinds).sum(1).argmax(-1)
             row = torch.stack([kind.float(), x, y, torch.atan2(sin, cos), vx, vy], dim=-1)
             found.append(torch.where(surest > SURE, torch.cat([row, self.bodies[kind]], dim=-1), torch.nan))
-            left = left.masked_fill(same, 0.0)
         return torch.stack(found, dim=1)
 
     def _cells(self, camera: str, frames: Tensor, ego: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simworld.model.actors import NUM_FIELDS, present
+from simworld.model.gathering import each_one
 from simworld.nets.convnet import ConvNet, ConvNetConfig
 from simworld.scenario import ACTOR_CLASSES
 
@@ -91,22 +92,21 @@ class Overview(nn.Module):
         """The actors (b, most, 9) that are seen in frames (b, k, h, w, 3) so many steps ago as `sees` says, the surest
         first, NaN where there are no more. Nothing has to be known of the ego (b, ...)."""
         logit, told, kinds = self._read(frames)
-        left, values = logit.sigmoid(), told * self.spread + self.mean
+        values = told * self.spread + self.mean
         place = self.middles + values[..., :2]
         values = torch.cat([place, values[..., 2:]], dim=-1)
         kinds = kinds.softmax(dim=-1)
+
+        def same(at: Tensor) -> Tensor:
+            return torch.linalg.vector_norm(place - place.gather(1, at[..., None].expand(-1, -1, 2)), dim=-1) < APART
+
         found = []
-        for _ in range(self.most):
-            surest, at = left.max(dim=1, keepdim=True)
-            same = torch.linalg.vector_norm(place - place.gather(1, at[..., None].expand(-1, -1, 2)), dim=-1) < APART
-            weight = (left * same).square()
-            weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-12))[..., None]
+        for surest, weight in each_one(logit.sigmoid(), self.most, same):
             x, y, cos, sin, vx, vy, *body = (weight * values).sum(1).unbind(-1)
             where = self.low + torch.stack([x, y], dim=-1) / GRID * (self.high - self.low)
             kind = (weight * kinds).sum(1).argmax(-1).float()
             rows = [kind, *where.unbind(-1), torch.atan2(sin, cos), vx, vy, *(size.exp() for size in body)]
             found.append(torch.where(surest > SURE, torch.stack(rows, dim=-1), torch.nan))
-            left = left.masked_fill(same, 0.0)
         return torch.stack(found, dim=1)
 
     def _read(self, frames: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
