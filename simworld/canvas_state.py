@@ -16,7 +16,7 @@ from simworld.model.outcomes import HeadsConfig
 @dataclass(frozen=True)
 class CanvasWorldConfig:
     """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, 0 for
-    none; `sample_steps`: network passes per frame."""
+    none; `minds`: how many networks tell what comes of those spotted; `sample_steps`: network passes per frame."""
 
     belief: BeliefConfig = field(default_factory=BeliefConfig)
     lookout: LookoutConfig = field(default_factory=LookoutConfig)
@@ -24,13 +24,15 @@ class CanvasWorldConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     reckoning: int = 128
     forecast: int = 64
+    minds: int = 1
     sample_steps: int = 1
 
     def __post_init__(self) -> None:
         if min(self.reckoning, self.forecast) < 0:
             raise ValueError(f"widths must be at least 0, got reckoning {self.reckoning}, forecast {self.forecast}")
-        if self.sample_steps < 1:
-            raise ValueError(f"sample_steps must be at least 1, got {self.sample_steps}")
+        for name in ("minds", "sample_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

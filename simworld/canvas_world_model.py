@@ -88,8 +88,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         forecasts = config.forecast and self.roams
         self.forecast = Forecast(spec.state_names, spec.dt_s, config.forecast) if forecasts else None
         num_places = 0 if self.roams else len(self.places)
-        touches = self.lookout is not None
-        self.touch = Touch(spec.outcomes, self.heads.sizes, len(spec.state_names), num_places) if touches else None
+        self.touch = (
+            None
+            if self.lookout is None
+            else Touch(spec.outcomes, self.heads.sizes, len(spec.state_names), num_places, config.minds)
+        )
 
     @property
     def max_actors(self) -> int:

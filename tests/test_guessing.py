@@ -23,7 +23,7 @@ from .test_world_model import SEEDS, actions_of
 from .tiny_world import CANVAS, film_batch, lively_canvas, write_store
 
 SPEC = driven_spec()
-LOOKING = dataclasses.replace(CANVAS, lookout=LookoutConfig(ago=(1, 0), width=4, most=3))
+LOOKING = dataclasses.replace(CANVAS, lookout=LookoutConfig(ago=(1, 0), width=4, most=3), minds=2)
 SHORT = PhaseConfig(steps=3, batch=4, window=4)
 LEARNING = dataclasses.replace(
     PAINTING,
@@ -134,7 +134,9 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert made("parts") == made("whole")
     world = load_world_model(tmp_path / "whole")
     assert isinstance(world, CanvasWorldModel) and world.config == LOOKING and world.lookout is not None
-    assert world.touch is not None and float(world.touch.learned) == 1.0
+    assert world.touch is not None and [float(mind.learned) for mind in world.touch.minds] == [1.0, 1.0]
+    first, other = (mind.out.bias for mind in world.touch.minds)
+    assert not torch.equal(first, other), "each mind learns in its own order"
     assert world.reckoning is not None and float(world.reckoning.learned) == 1.0
 
 

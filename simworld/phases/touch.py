@@ -11,9 +11,9 @@ from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.episode import OutcomeSpec
+from simworld.model.mind import Each, Mind
 from simworld.model.outcomes import OutcomeTargets, quantile_error
 from simworld.model.severity import spread
-from simworld.model.touch import Each, Touch
 from simworld.phases.common import Stage, picked
 from simworld.phases.rolled import Rolled, rolled_once
 
@@ -27,7 +27,8 @@ FAR = 0.03  # what counts less than this is left out
 class TouchPhase(Stage[CanvasWorldModel]):
     """Guesses and states as the finished belief rolls them on from many windows, half of them with an event ahead.
 
-    It learns from what it will be told in use: where the belief errs, it learns how far that is to be believed.
+    It learns from what it will be told in use: where the belief errs, it learns how far that is to be believed. Every
+    mind learns from windows in an order of its own.
     """
 
     num_windows: int
@@ -40,26 +41,31 @@ class TouchPhase(Stage[CanvasWorldModel]):
         return rolled_once(self, self.num_windows, self.seed + 2)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        seen = self.rolled.part(picked(self.num_windows, self.config.batch, self.seed, step, self.run))
-        touch, heads = self.model.touch, self.model.heads
-        assert touch is not None
+        assert self.model.touch is not None
+        every = [self._loss(mind, step, self.seed + i) for i, mind in enumerate(self.model.touch.minds)]
+        return {name: torch.stack([losses[name] for losses in every]).mean() for name in every[0]}
+
+    def _loss(self, mind: Mind, step: int, seed: int) -> dict[str, Tensor]:
+        seen = self.rolled.part(picked(self.num_windows, self.config.batch, seed, step, self.run))
+        heads = self.model.heads
         age_s = self.model.spec.dt_s * torch.arange(1, seen.state.shape[1] + 1, device=self.run.device)
-        each = touch.each(seen.guesses, seen.state, self.model.ego(seen.state), age_s.expand(seen.state.shape[:2]))
-        told = touch.joined(each)
+        each = mind.each(seen.guesses, seen.state, self.model.ego(seen.state), age_s.expand(seen.state.shape[:2]))
+        told = mind.joined(each)
         losses = heads.outcome_losses(told, seen.targets)
-        present = {s.name: told[s.name][..., :1] for s in touch.specs if s.kind == "event"}
+        present = {s.name: told[s.name][..., :1] for s in mind.specs if s.kind == "event"}
         now = heads.outcome_losses(present, seen.targets)
-        losses |= {s.name: hardness_loss(touch, s, each, seen.targets) for s in touch.specs if s.kind == "scalar"}
-        total = torch.stack([WEIGHTS[s.kind] * losses[s.name] for s in touch.specs]).sum()
+        losses |= {s.name: hardness_loss(mind, s, each, seen.targets) for s in mind.specs if s.kind == "scalar"}
+        total = torch.stack([WEIGHTS[s.kind] * losses[s.name] for s in mind.specs]).sum()
         return {"loss": total + PRESENT * torch.stack(list(now.values())).sum()} | losses
 
     def finish(self) -> None:
-        """From now on it counts."""
+        """From now on all of it counts."""
         assert self.model.touch is not None
-        self.model.touch.learned.fill_(1.0)
+        for mind in self.model.touch.minds:
+            mind.learned.fill_(1.0)
 
 
-def hardness_loss(touch: Touch, spec: OutcomeSpec, each: Each, targets: OutcomeTargets) -> Tensor:
+def hardness_loss(mind: Mind, spec: OutcomeSpec, each: Each, targets: OutcomeTargets) -> Tensor:
     """How far candidates are off a scalar of the next event: the sooner it is, the more that counts, and each counts as
     likely as it was he, now that it is known what was met. How an event goes on that has begun does not count."""
     assert spec.given is not None
@@ -69,7 +75,7 @@ def hardness_loss(touch: Touch, spec: OutcomeSpec, each: Each, targets: OutcomeT
     value = targets.value_at_event[spec.name]
     counts = (soon > FAR) & value.isfinite() & (targets.steps_left >= 0) & ~goes_on
     blame = each.likely[spec.given][counts].detach()
-    for other in (s for s in touch.specs if s.kind == "category" and s.given == spec.given):
+    for other in (s for s in mind.specs if s.kind == "category" and s.given == spec.given):
         what = targets.value_at_event[other.name][counts]
         says = each.told[other.name][counts].detach().log_softmax(dim=-1)
         his = says.movedim(-1, 0)[what.nan_to_num().long(), torch.arange(len(what), device=what.device)]

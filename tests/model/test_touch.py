@@ -23,9 +23,9 @@ TANK = [4.0, *NEAR[1:6], 7.0, 3.5, 50000.0]
 NOBODY = [torch.nan] * 9
 
 
-def made() -> Touch:
+def made(minds: int = 1) -> Touch:
     torch.manual_seed(0)
-    return Touch((*EVENTS, PARTNER, DELTA_V, LOUD), SIZES, num_state=2)
+    return Touch((*EVENTS, PARTNER, DELTA_V, LOUD), SIZES, num_state=2, minds=minds)
 
 
 def told(touch: Touch, rows: Tensor, speed_mps: float = 12.0) -> dict[str, Tensor]:
@@ -62,6 +62,18 @@ def test_it_counts_once_it_has_learned() -> None:
     new = factors(DELTA_V, {"partner": both["partner"].softmax(-1)})
     torch.testing.assert_close(both["delta_v"] * new, found["delta_v"])
     assert both["state"] is raw["state"] and both["loudness"] is raw["loudness"]
+
+
+def test_several_minds_tell_the_mean_of_those_that_have_learned() -> None:
+    touch, one, rows = made(minds=2), made(), torch.tensor([[NEAR, FAR]])
+    (other,) = touch.others
+    first, second = told(one, rows), told(other, rows)  # type: ignore[arg-type]
+    assert not torch.equal(first["collision"], second["collision"]), "each begins elsewhere"
+    touch.learned.fill_(1.0)
+    assert all(torch.equal(x, first[name]) for name, x in told(touch, rows).items())
+    other.learned.fill_(1.0)  # type: ignore[union-attr,operator]
+    for name, x in told(touch, rows).items():
+        torch.testing.assert_close(x, (first[name] + second[name]) / 2)
 
 
 def test_nobody_far_away_or_absent_leaves_no_nan_in_the_gradient() -> None:
