@@ -42,7 +42,7 @@ class OutcomesConfig:
     unseen_episodes: int = 32
     trust_windows: int = 256
     ordinary_windows: int = 384
-    most_impacts: int = 120
+    most_impacts: int = 400
     reference_windows: int = 64
     reference_trials: int = 20
     workers: int | None = None

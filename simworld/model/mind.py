@@ -34,7 +34,7 @@ class NearTokens(GuessTokens):
 
     num_own = GuessTokens.num_own + 6 + NUM_NEAR
     num_near = NUM_NEAR
-    share = 0.5  # of what is told of events; the rest is what the belief says
+    share = 0.6  # of what is told of events; the rest is what the belief says
 
     def candidates(self, guesses: Tensor, ego: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (..., n, width) of guesses (..., n, 9) beside an ego of this speed and yaw rate (..., 2), and numbers

@@ -15,6 +15,8 @@ from simworld.episode import OutcomeSpec
 from simworld.model.factors import Factors
 from simworld.model.mind import Mind
 
+CATEGORIES = 0.8  # of what is told of categories; the rest is what the belief says
+
 
 class Touch(Mind):
     """The first of so many `minds`, and the others; what they tell is the mean over those that have learned."""
@@ -45,10 +47,10 @@ class Touch(Mind):
 
     def added(self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors) -> dict[str, Tensor]:
         """What the heads read off a belief, with what guesses tell: of events both count, these for the `share` of
-        their tokens, of all else only they do.
+        their tokens, and of categories too, of scalars only they do.
         Heads tell scalars without the `factors` that categories give them."""
         both = dict(raw)
-        for kind, share in (("event", self.tokens.share), ("category", 1.0)):
+        for kind, share in (("event", self.tokens.share), ("category", CATEGORIES)):
             both |= {n: torch.lerp(raw[n], told[n], share * self.learned) for n in self.named(kind)}
         before, now = ({n: x[n].softmax(dim=-1) for n in self.named("category")} for x in (raw, both))
         for spec in (s for s in self.specs if s.kind == "scalar"):

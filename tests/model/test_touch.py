@@ -9,7 +9,7 @@ from torch.optim import Adam
 from simworld.episode import OutcomeSpec
 from simworld.model.factors import Factors
 from simworld.model.outcomes import QUANTILES
-from simworld.model.touch import Touch
+from simworld.model.touch import CATEGORIES, Touch
 
 EVENTS = tuple(OutcomeSpec(name, "event") for name in ("collision", "off_road"))
 PARTNER = OutcomeSpec("partner", "category", categories=("car", "tank"), given="collision")
@@ -57,8 +57,8 @@ def test_it_counts_once_it_has_learned() -> None:
     torch.testing.assert_close(before, raw)
     touch.learned.fill_(1.0)
     both = touch.added(raw, found, factors)
-    torch.testing.assert_close(both["collision"], (raw["collision"] + found["collision"]) / 2)
-    torch.testing.assert_close(both["partner"], found["partner"])
+    torch.testing.assert_close(both["collision"], raw["collision"].lerp(found["collision"], touch.tokens.share))
+    torch.testing.assert_close(both["partner"], raw["partner"].lerp(found["partner"], CATEGORIES))
     new = factors(DELTA_V, {"partner": both["partner"].softmax(-1)})
     torch.testing.assert_close(both["delta_v"] * new, found["delta_v"])
     assert both["state"] is raw["state"] and both["loudness"] is raw["loudness"]
