@@ -107,8 +107,9 @@ def _go_on(model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run
         )
         cpu_s["forecast"] = fit(forecast, run)
     if model.touch is not None and config.touch.steps:
+        met = torch.tensor(unseen.actors[::7])
         for mind in model.touch.minds:
-            mind.tokens.measure(torch.tensor(unseen.actors[::7]))
+            mind.tokens.measure(met)
         touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
         cpu_s["touch"] = fit(touch, run)
         touch.finish()

@@ -136,7 +136,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert isinstance(world, CanvasWorldModel) and world.config == LOOKING and world.lookout is not None
     assert world.touch is not None and [float(mind.learned) for mind in world.touch.minds] == [1.0, 1.0]
     first, other = (mind.out.bias for mind in world.touch.minds)
-    assert not torch.equal(first, other), "each mind learns in its own order"
+    assert not torch.equal(first, other), "no mind is another's copy"
     assert world.reckoning is not None and float(world.reckoning.learned) == 1.0
 
 

@@ -40,15 +40,15 @@ class Touch(Mind):
         told = super().forward(guesses, state, ego, age_s)
         if not len(self.others):
             return told
-        every = [told, *(mind(guesses, state, ego, age_s) for mind in self.others)]
+        every = [told, *(other(guesses, state, ego, age_s) for other in self.others)]
         learned = torch.stack([mind.learned for mind in self.minds])
         shares = (learned / learned.sum().clamp(min=1)).unbind()
         return {name: sum(s * x[name] for s, x in zip(shares, every, strict=True)) for name in told}
 
     def added(self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors) -> dict[str, Tensor]:
-        """What the heads read off a belief, with what guesses tell: of events both count, these for the `share` of
-        their tokens, and of categories too, of scalars only they do.
-        Heads tell scalars without the `factors` that categories give them."""
+        """What the heads read off a belief, with what guesses tell: these count for the `share` of their tokens of
+        events, for CATEGORIES of categories, and alone of scalars. Heads tell scalars without the `factors` that
+        categories give them."""
         both = dict(raw)
         for kind, share in (("event", self.tokens.share), ("category", CATEGORIES)):
             both |= {n: torch.lerp(raw[n], told[n], share * self.learned) for n in self.named(kind)}
