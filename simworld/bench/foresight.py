@@ -132,8 +132,7 @@ def foreseen(
     """Ranking, calibration and timing of p_within (n, horizon); p_now (n, horizon) is the hazard behind it."""
     second, whole = round(1 / dt_s), config.horizon
     soon, later = drawn.to_event < second, drawn.to_event < whole
-    share = later.mean()
-    weight = np.where(later, base_rate / max(share, 1e-9), (1 - base_rate) / max(1 - share, 1e-9))
+    weight = how_often(later, base_rate)
     p = np.clip(p_within, 0, 1)
     due, timing = timing_errors_s(drawn, p_now, dt_s, config)
     measured = {
@@ -146,6 +145,12 @@ def foreseen(
         "ttc_error_s": (_median, drawn.episode[due], np.abs(timing)),
     }
     return estimates(measured, config, rng)
+
+
+def how_often(later: NDArray[np.bool_], base_rate: float) -> Floats:
+    """How often windows (n,) with and without the event occur, over how often they were drawn."""
+    share = later.mean()
+    return np.where(later, base_rate / max(share, 1e-9), (1 - base_rate) / max(1 - share, 1e-9))
 
 
 def timing_errors_s(

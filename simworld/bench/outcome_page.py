@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simworld.bench import plots
-from simworld.bench.foresight import OutcomesConfig, timing_errors_s
+from simworld.bench.foresight import OutcomesConfig, how_often, timing_errors_s
 from simworld.bench.questions import Answers, Questions, true_values
 from simworld.report.figures import Figure, write_figures
 
@@ -18,7 +18,7 @@ FIGURES = (
     "twin_recall_at_5fpr", "trust_auroc",
 )  # fmt: skip
 CAPTIONS = {
-    "reliability": "Observed over predicted frequency of the event, in bins of equal count, of the windows as drawn.",
+    "reliability": "Observed over predicted frequency of the event, by bins of equal count, windows weighted as they occur.",
     "precision_recall": "Precision over recall; the dashed line is the share of windows with the event.",
     "timing": "When the event is expected, less when it came, of windows with the event inside 2 s.",
     "mass_law": "Delta-v at equal closing speed by the partner's class, over that against a car.",
@@ -34,7 +34,8 @@ def draw(questions: Questions, answers: Answers, found: dict[str, Any], config: 
     roll = answers.drawn
     labels = questions.drawn.to_event < config.horizon
     shown = {"imagined": roll.p_within(config.horizon)[:, -1], "first step": roll.p_first[:, -1]}
-    plots.reliability_diagram(labels, shown, out / "reliability.png")
+    weight = how_often(labels, questions.base_rate)
+    plots.reliability_diagram(labels, shown, weight, out / "reliability.png")
     plots.precision_recall(labels, shown, out / "precision_recall.png")
     dt_s = questions.cache.spec.dt_s
     _, late_s = timing_errors_s(questions.drawn, roll.p_now, dt_s, config)

@@ -85,12 +85,12 @@ def picture_of_table(columns: Sequence[str], rows: Sequence[Sequence[object]], p
     _write(figure, path)
 
 
-def reliability_diagram(labels: ArrayLike, p_by_name: Mapping[str, ArrayLike], path: Path) -> None:
-    """Observed over predicted frequency in bins of equal count."""
+def reliability_diagram(labels: ArrayLike, p_by_name: Mapping[str, ArrayLike], weight: ArrayLike, path: Path) -> None:
+    """Observed over predicted frequency in bins of equal count, every window with its weight."""
     figure, axes = _figure(4.4, 4.2)
     axes.plot([0, 1], [0, 1], color=COLORS[2], linewidth=1, linestyle=(0, (4, 3)))
     for i, (name, p) in enumerate(p_by_name.items()):
-        points = reliability(labels, p)
+        points = reliability(labels, p, weight=weight)
         axes.plot(points.p_mean, points.frequency, "o-", markersize=4, color=COLORS[i % len(COLORS)], label=name)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel="predicted", ylabel="observed")
     axes.legend(frameon=False, fontsize=9)

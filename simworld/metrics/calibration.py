@@ -144,9 +144,15 @@ def brier(labels: ArrayLike, p: ArrayLike) -> float:
     return float(np.mean((q - y) ** 2))
 
 
-def reliability(labels: ArrayLike, p: ArrayLike, *, num_bins: int = 15) -> Reliability:
-    """Predicted against observed frequency in bins of equal mass: p sorted, cut into num_bins pieces of equal count."""
+def reliability(labels: ArrayLike, p: ArrayLike, *, num_bins: int = 15, weight: ArrayLike | None = None) -> Reliability:
+    """Predicted against observed frequency in bins of equal mass: p sorted, cut into num_bins pieces of equal count.
+
+    weight (n,) says how often each occurs, where some were drawn more often than they do; counts are of those drawn.
+    """
     y, q = _binary(labels, p, both_classes=False, probability=True)
+    w = np.ones(len(q)) if weight is None else np.asarray(weight, np.float64)
+    if w.shape != q.shape or not (w > 0).all():
+        raise ValueError(f"weight must be positive and of shape {q.shape}, got {w.shape}")
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     order = np.argsort(q, kind="stable")
@@ -154,8 +160,8 @@ def reliability(labels: ArrayLike, p: ArrayLike, *, num_bins: int = 15) -> Relia
     cuts = np.unique(np.searchsorted(q[order], q[order][[piece[0] for piece in _pieces(len(q), num_bins)]]))
     bins = np.split(order, cuts[1:])
     return Reliability(
-        p_mean=np.array([q[b].mean() for b in bins]),
-        frequency=np.array([y[b].mean() for b in bins]),
+        p_mean=np.array([np.average(q[b], weights=w[b]) for b in bins]),
+        frequency=np.array([np.average(y[b], weights=w[b]) for b in bins]),
         count=np.array([len(b) for b in bins], np.int64),
     )
 

@@ -101,6 +101,13 @@ def test_reliability_has_equal_mass_and_keeps_equal_predictions_together():
     assert tied.count.tolist() == [4] and tied.frequency.tolist() == [0.5]
 
 
+def test_reliability_counts_windows_as_often_as_they_occur():
+    r = c.reliability([0, 1, 1, 0], [0.2, 0.4, 0.4, 0.4], num_bins=1, weight=[3, 1, 1, 1])
+    assert r.p_mean == pytest.approx([0.3]) and r.frequency == pytest.approx([1 / 3]) and r.count.tolist() == [4]
+    with pytest.raises(ValueError, match="weight"):
+        c.reliability([0, 1], [0.2, 0.4], weight=[1, 0])
+
+
 def test_expected_calibration_error_by_hand():
     assert c.expected_calibration_error([0, 0, 1, 1], [0.2, 0.2, 0.7, 0.7], num_bins=2) == pytest.approx(0.25)
     assert c.expected_calibration_error([0, 1, 0, 1], [0.5] * 4) == 0.0
