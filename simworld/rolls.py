@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class Opening:
     """Where imagination begins and what is then done: b contexts of k actions, and h actions ahead.
 
     frames {camera: uint8 (b, k+1, h, w, 3)}, actions (b, k, a), ahead (b, h, a), seed int64 (b,);
-    actors (b, k + h, n, 9) of every frame but the first, where the model shall be told of them
+    actors (b, k .. k + h, n, 9) of every frame but the first, as far as the model shall be told of them
     """
 
     frames: dict[str, Tensor]
@@ -41,10 +41,12 @@ class Opening:
         context: int,
         horizon: int,
         seeds: NDArray[np.int64] | None = None,
+        *,
+        told: bool = False,
     ) -> Opening:
         """Windows that start at `rows` (b,); past an episode's end its last action is held.
 
-        Noise comes from `seeds`, or from the rows.
+        Noise comes from `seeds`, or from the rows. Where it is `told`, the model knows of the actors up to the present.
         """
         at = rows[:, None] + np.arange(context + 1)
         left = cache.steps_left[rows + context]  # steps on record after the present one
@@ -54,6 +56,7 @@ class Opening:
             actions=torch.from_numpy(cache.actions[at[:, :-1]]),
             ahead=torch.from_numpy(cache.actions[ahead]),
             seed=torch.from_numpy(rows if seeds is None else seeds),
+            actors=torch.from_numpy(cache.actors[at[:, 1:]]) if told else None,
         )
 
     def to(self, device: torch.device | str) -> Opening:
@@ -64,16 +67,26 @@ class Opening:
 
     def imagined(self, model: WorldModel[Any]) -> Iterator[tuple[Any, Prediction]]:
         """Yield, step by step, the state that a step sets out from and what the model foretells of it."""
-        k, actors = self.actions.shape[1], self.actors
-        state = model.start(self.frames, self.actions, seed=self.seed, actors=None if actors is None else actors[:, :k])
+        state = self._begun(model)
         for t in range(self.ahead.shape[1]):
             before = state
-            state, prediction = model.step(state, self.ahead[:, t], None if actors is None else actors[:, k + t])
+            state, prediction = model.step(state, self.ahead[:, t], self._told(t))
             yield before, prediction
 
     def foreseen(self, model: WorldModel[Any]) -> Iterator[OutcomePrediction]:
-        """Yield, step by step, what the model foretells when nobody asks for frames, and nobody tells of actors."""
-        yield from model.foresee(model.start(self.frames, self.actions, seed=self.seed), self.ahead)
+        """Yield, step by step, what the model foretells when nobody asks for frames, and nobody tells of actors any
+        more."""
+        yield from model.foresee(self._begun(model), self.ahead)
+
+    def _begun(self, model: WorldModel[Any]) -> Any:
+        """The model's state at the present."""
+        actors = None if self.actors is None else self.actors[:, : self.actions.shape[1]]
+        return model.start(self.frames, self.actions, seed=self.seed, actors=actors)
+
+    def _told(self, t: int) -> Tensor | None:
+        """Whom the model is told of (b, n, 9) at the step `t` ahead."""
+        at = self.actions.shape[1] + t
+        return None if self.actors is None or at >= self.actors.shape[1] else self.actors[:, at]
 
 
 @dataclass(frozen=True)
@@ -112,14 +125,22 @@ def roll_windows(
     *,
     seeds: NDArray[np.int64] | None = None,
     film: bool = False,
+    told: bool = False,
 ) -> Roll:
-    """Roll the windows that start at `rows` (n,), `batch` at a time; noise comes from `seeds` (n,), else from rows."""
+    """Roll the windows that start at `rows` (n,), `batch` at a time; noise comes from `seeds` (n,), else from rows.
+
+    A model that is `told` of the actors up to the present foresees what comes without drawing it.
+    """
     parts = []
     for i in range(0, len(rows), batch):
         part = slice(i, i + batch)
-        opening = Opening.of(cache, rows[part], context, horizon, None if seeds is None else seeds[part])
-        told = [prediction for _, prediction in opening.imagined(model)]
-        parts.append(_told(model, told, event, film))
+        opening = Opening.of(cache, rows[part], context, horizon, None if seeds is None else seeds[part], told=told)
+        if told:
+            parts.append(_foretold(model, list(opening.foreseen(model)), event))
+            continue
+        every = [prediction for _, prediction in opening.imagined(model)]
+        roll = _foretold(model, [prediction.outcomes for prediction in every], event)
+        parts.append(replace(roll, film=_film(every)) if film else roll)
 
     def joined(pick: Any) -> Any:
         return np.concatenate([pick(part) for part in parts])
@@ -133,27 +154,29 @@ def roll_windows(
     )
 
 
-def _told(model: WorldModel[Any], told: list[Prediction], event: str, film: bool) -> Roll:
+def _film(told: list[Prediction]) -> NDArray[np.uint8]:
+    """The frames of the first camera, uint8 (n, h, height, width, 3)."""
+    camera = next(iter(told[0].frames))
+    return np.stack([p.frames[camera].numpy() for p in told], axis=1)
+
+
+def _foretold(model: WorldModel[Any], told: list[OutcomePrediction], event: str) -> Roll:
     horizon = len(told)
-    p_now = np.stack([p.outcomes.hazard[event][:, 0].double().numpy() for p in told], axis=1)
+    p_now = np.stack([p.hazard[event][:, 0].double().numpy() for p in told], axis=1)
     survives = np.cumprod(np.concatenate([np.ones((len(p_now), 1)), 1 - p_now[:, :-1]], axis=1), axis=1)
     weight = p_now * survives
     weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-12)
     given = [s for s in model.spec.outcomes if s.given == event]
-    quantiles = {
-        s.name: torch.stack([p.outcomes.scalars[s.name] for p in told], 1) for s in given if s.kind == "scalar"
-    }
+    quantiles = {s.name: torch.stack([p.scalars[s.name] for p in told], 1) for s in given if s.kind == "scalar"}
     scalars = {
         name: pooled(values, torch.from_numpy(weight))[:, QUANTILES.index(0.5)].double().numpy()
         for name, values in quantiles.items()
     }
     categories = {
-        s.name: np.einsum("nt,ntc->nc", weight, np.stack([p.outcomes.categories[s.name].numpy() for p in told], axis=1))
+        s.name: np.einsum("nt,ntc->nc", weight, np.stack([p.categories[s.name].numpy() for p in told], axis=1))
         for s in given
         if s.kind == "category"
     }
-    first = told[0].outcomes.hazard[event].double().numpy()
+    first = told[0].hazard[event].double().numpy()
     hazard_first = np.pad(first, ((0, 0), (0, max(0, horizon - first.shape[1]))))[:, :horizon]
-    camera = next(iter(told[0].frames))
-    frames = np.stack([p.frames[camera].numpy() for p in told], axis=1) if film else None
-    return Roll(p_now, hazard_first, scalars, categories, frames)
+    return Roll(p_now, hazard_first, scalars, categories)

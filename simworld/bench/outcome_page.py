@@ -18,7 +18,7 @@ FIGURES = (
     "twin_recall_at_5fpr", "trust_auroc",
 )  # fmt: skip
 CAPTIONS = {
-    "reliability": "Observed over predicted frequency of the event, by bins of equal count, windows weighted as they occur.",
+    "reliability": "Observed over predicted frequency, in bins of equal count, of windows weighted as they occur.",
     "precision_recall": "Precision over recall; the dashed line is the share of windows with the event.",
     "timing": "When the event is expected, less when it came, of windows with the event inside 2 s.",
     "mass_law": "Delta-v at equal closing speed by the partner's class, over that against a car.",
@@ -51,7 +51,8 @@ def draw(questions: Questions, answers: Answers, found: dict[str, Any], config: 
 
 def write_page(found: dict[str, Any], out: Path) -> None:
     """Write ``out/outcomes.html`` from the report's content and the pictures that lie in `out`."""
-    baselines = found["baselines"]
+    beside = {"told who is there": found["told"]} if found["told"] else {}
+    baselines = beside | found["baselines"]
     columns = ["figure", "simworld", *(name.replace("_", " ") for name in baselines)]
     names = [name for name in FIGURES if name in found]
     names += [name for name in found if name.endswith(OF_EVENTS) and name not in names]

@@ -22,7 +22,7 @@ from simworld.bench.foresight import (
 )
 from simworld.bench.mistakes import write_mistakes
 from simworld.bench.outcome_page import draw, write_page
-from simworld.bench.questions import Questions, ask, score
+from simworld.bench.questions import Answers, Questions, ask, score
 from simworld.bench.trials import Simulator, Trials, record, trials_of
 from simworld.bench.trust import CANDIDATES, compare, ordinary, signs_of
 from simworld.checkpoint import load_world_model
@@ -62,7 +62,8 @@ def bench_outcomes(
     Beside each number stands its interval (bootstrap over episodes); what can not be had is null with a reason, or
     named under `left_out`. Without a `config` the event is the one of which the env tells most. `ece` weighs the
     windows as often as they occur in `heldout`, `ece_sample` as they were drawn. Trials are recorded by `simulator`,
-    the checkpoint `reference` answers a part of the same questions.
+    the checkpoint `reference` answers a part of the same questions. `told` are the figures of the same model
+    that is told who is there at the present instead of having to see it: better sight would not bring more.
     """
     model = load_world_model(checkpoint, dtype=dtype)
     cache = EpisodeStore(heldout).cache(model.spec.cameras)
@@ -87,6 +88,8 @@ def bench_outcomes(
     unseen = None if played is None else played.cache()
     found |= _trust(model, questions, train, probe, unseen, config, rng, report)
     found["baselines"] = _baselines(questions, probe, reference, config, rng, dtype, left_out, report)
+    told = _told(model, questions, config, left_out, report)
+    found["told"] = None if told is None else score(questions, told, config, rng)
     found["left_out"] = left_out
     write_json(out / "report.json", {"outcomes": found})
     draw(questions, answers, found, config, out)
@@ -129,6 +132,17 @@ def _probe(train: FrameCache, config: OutcomesConfig, report: Say) -> Probe | No
         return None
     report("fitting the state probe on real frames")
     return fit_state_probe(train, names, FidelityConfig(probe=config.probe))
+
+
+def _told(
+    model: WorldModel[Any], questions: Questions, config: OutcomesConfig, left_out: dict[str, str], report: Say
+) -> Answers | None:
+    """What the model answers when it need not see who is there; None, and why, where nobody can tell it."""
+    if not model.max_actors or not questions.cache.actors.shape[1]:
+        left_out["told"] = "the model or the data knows of no actors of whom it could be told"
+        return None
+    report("told who is there at the present, the model answers once more")
+    return ask(model, questions, config, report, told=True)
 
 
 def _baselines(

@@ -56,21 +56,29 @@ class Answers:
     trials: Roll | None
 
 
-def ask(model: WorldModel[Any], questions: Questions, config: OutcomesConfig, report: Callable[[str], None]) -> Answers:
-    """Imagine all windows; the twins of a trial share their noise."""
+def ask(
+    model: WorldModel[Any],
+    questions: Questions,
+    config: OutcomesConfig,
+    report: Callable[[str], None],
+    *,
+    told: bool = False,
+) -> Answers:
+    """Imagine all windows; the twins of a trial share their noise. Where the model is `told` who is there at the
+    present, it foresees without drawing."""
     k, h, event = config.context, config.horizon, config.event
     cache, trials, impacts = questions.cache, questions.trials, questions.impacts
     num_event = int(np.sum(questions.drawn.to_event < h))
     report(f"imagining {len(questions.drawn.rows)} windows, {num_event} of them with the event")
-    drawn = roll_windows(model, cache, questions.drawn.rows, k, h, event, config.batch)
+    drawn = roll_windows(model, cache, questions.drawn.rows, k, h, event, config.batch, told=told)
     before = tried = None
     if len(impacts.rows):
         report(f"imagining {len(impacts.rows)} crashes from 1 s before")
-        before = roll_windows(model, cache, impacts.rows, k, h, event, config.batch)
+        before = roll_windows(model, cache, impacts.rows, k, h, event, config.batch, told=told)
     if trials is not None:
         report(f"imagining {len(trials.about)} trials")
         rows, numbers = trials.windows.rows, trials.windows.episode
-        tried = roll_windows(model, trials.cache, rows, k, h, event, config.batch, seeds=numbers)
+        tried = roll_windows(model, trials.cache, rows, k, h, event, config.batch, seeds=numbers, told=told)
     return Answers(drawn, before, tried)
 
 
