@@ -16,6 +16,7 @@ from .push_path import Circles, next_waypoint
 # Where the env's info["state"] holds what is needed; its spec's state_names say the same.
 TIP, GOAL, BLOCK = slice(0, 2), slice(10, 12), slice(4, 6)
 TIP_RADIUS_M = 0.022
+BLOCK_M = 0.09  # a block's usual width
 SPEED_M = 0.02  # how far the tip goes in a step at full command
 
 
@@ -103,13 +104,12 @@ class PushPolicy:
     def _command(self, lane: int, info: dict[str, Any]) -> NDArray[np.float64]:
         """Wanted velocity (2,) of the tip over its full speed."""
         state = np.asarray(info["state"], np.float64)
-        actors = np.asarray(info["actors"], np.float64)
-        vessels = actors[1:][np.isfinite(actors[1:, 1])]
+        block, vessels = _apart(np.asarray(info["actors"], np.float64), state[BLOCK])
         if self.style.target == "vessel" and len(vessels):
             nearest = vessels[np.argmin(np.linalg.norm(vessels[:, 1:3] - state[TIP], axis=1)), 1:3]
             return _towards(nearest - state[TIP])
         goal = self._elsewhere_m[lane] if self.style.target == "elsewhere" else state[GOAL]
-        scene = _Scene(state[TIP], state[BLOCK], goal, actors[0, 6] / 2, vessels, self.style.margin_m)
+        scene = _Scene(state[TIP], block[1:3], goal, block[6] / 2, vessels, self.style.margin_m)
         way = scene.push_direction()
         self._pushing[lane] = scene.is_behind(way, slack=2.0 if self._pushing[lane] else 1.0)
         return scene.push(way) if self._pushing[lane] else scene.approach(way)
@@ -162,6 +162,19 @@ class _Scene:
         keep_off = 1.3 * self.half_m + TIP_RADIUS_M
         around = Circles(np.vstack([circles.centre_m, self.block]), np.append(circles.radius_m, keep_off))
         return _towards(next_waypoint(self.tip, target, around) - self.tip)
+
+
+def _apart(
+    actors: NDArray[np.float64], block_m: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The block's row (9,) of those of actors (n, 9), which is the one at `block_m` (2,), and all others; a usual one
+    stands there where nobody does."""
+    there = actors[np.isfinite(actors[:, 1])]
+    apart_m = np.linalg.norm(there[:, 1:3] - block_m, axis=1)
+    if not len(there) or apart_m.min() > BLOCK_M:
+        return np.array([0.0, *block_m, 0.0, 0.0, 0.0, BLOCK_M, BLOCK_M, 0.0]), there
+    which = int(apart_m.argmin())
+    return there[which], np.delete(there, which, axis=0)
 
 
 def _towards(offset_m: NDArray[np.float64]) -> NDArray[np.float64]:

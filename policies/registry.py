@@ -1,4 +1,5 @@
-"""Policies by name: ``random``, ``constant:0,0.3``, ``weave``, ``brake``, ``cloned:FOLDER``, ``driving:expert``."""
+"""Policies by name: ``random``, ``constant:0,0.3``, ``weave``, ``brake``, ``cloned:FOLDER``, ``driving:expert``,
+``seen:push:expert``."""
 
 from __future__ import annotations
 
@@ -10,10 +11,20 @@ from simworld.episode import ActionSpec
 from simworld.policy import Policy
 
 from .camera import ClonedDriver, Constant, Random, Weave, brake
+from .seeing import SeeingExpert
 
 # Where scripted policies live, imported only when one is asked for: module beside this one, and its maker.
 SCRIPTED = {"driving": ("driving_scripted", "make_driver"), "push": ("push_scripted", "make_pusher")}
-KNOWN = ("random", "random-smooth", "constant:A,B", "weave", "weave:AMPLITUDE,PERIOD_S", "brake", "cloned:FOLDER")
+KNOWN = (
+    "random",
+    "random-smooth",
+    "constant:A,B",
+    "weave",
+    "weave:AMPLITUDE,PERIOD_S",
+    "brake",
+    "cloned:FOLDER",
+    "seen:ENV:STYLE",
+)
 
 
 def make_policy(name: str, action: ActionSpec, *, dt_s: float = 0.1) -> Policy:
@@ -21,7 +32,8 @@ def make_policy(name: str, action: ActionSpec, *, dt_s: float = 0.1) -> Policy:
 
     random, random-smooth; constant:V,V (one number per action entry); weave or weave:AMPLITUDE,PERIOD_S[,REST...];
     brake; cloned:FOLDER or cloned:FOLDER@NOISE; driving:STYLE and push:STYLE for the scripted ones, which need ground
-    truth and collect data only. Raises ValueError, with the nearest names, on any other.
+    truth and collect data only; seen:ENV:STYLE or seen:ENV:STYLE@CHECKPOINT for the same told what a world model sees,
+    by default the shipped one of that env. Raises ValueError, with the nearest names, on any other.
     """
     kind, _, rest = name.partition(":")
     makers: dict[str, Callable[[], Policy]] = {
@@ -31,6 +43,7 @@ def make_policy(name: str, action: ActionSpec, *, dt_s: float = 0.1) -> Policy:
         "constant": lambda: Constant(action, _numbers(name, rest)),
         "weave": lambda: _weave(name, rest, action, dt_s),
         "cloned": lambda: _cloned(name, rest, action),
+        "seen": lambda: _seen(name, rest, action),
         **dict.fromkeys(SCRIPTED, lambda: _scripted(kind, rest)),
     }
     if kind not in makers or (rest and kind in ("random", "random-smooth", "brake")):
@@ -72,6 +85,20 @@ def _cloned(name: str, text: str, action: ActionSpec) -> ClonedDriver:
     if driver.config.action != action:
         raise ValueError(f"policy {name!r} was trained for actions {driver.config.action}, the env takes {action}")
     return driver
+
+
+def _seen(name: str, text: str, action: ActionSpec) -> Policy:
+    told, _, checkpoint = text.partition("@")
+    env, _, style = told.partition(":")
+    if env not in SCRIPTED:
+        raise ValueError(f"policy {name!r} needs a scripted one after the colon, e.g. seen:push:expert")
+    try:
+        policy = SeeingExpert(_scripted(env, style), checkpoint or env, name=name)
+    except ValueError as error:
+        raise ValueError(f"policy {name!r}: {error}") from error
+    if policy.spec.action != action:
+        raise ValueError(f"policy {name!r} sees by a world model of {policy.spec.action}, the env takes {action}")
+    return policy
 
 
 def _scripted(env: str, style: str) -> Policy:

@@ -161,6 +161,15 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         )
 
     @torch.no_grad()
+    def seen(self, frames: Frames, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The state (b, s), in its own units, that is the case at the newest of frames (b, k + 1, h, w, 3) with actions
+        (b, k, a) between them, as far as they tell, and who is there (b, g, 9), NaN where nobody is."""
+        self.check_start(frames, actions)
+        state = self.estimate(self.belief.begin(frames, encode_actions(actions, self.spec.action)))
+        mean, std = self.scale
+        return state * std + mean, self.spotted(frames, state)
+
+    @torch.no_grad()
     def watch(self, state: CanvasState, action: Tensor, actors: Tensor | None = None) -> Watched[CanvasState]:
         actors = self.check_actors(actors, (len(action),))
         encoded, guesses, untold, belief, now, raw = self.believed(state, action, actors)

@@ -1,0 +1,74 @@
+"""A scripted expert that is told what a world model sees in the frames, instead of the truth.
+
+What a scripted driver needs is who is where; a world model that was trained on such frames tells that of real and of
+imagined ones alike. So an expert becomes a policy that sees frames only, and plays in both worlds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simworld.canvas_world_model import CanvasWorldModel
+from simworld.checkpoint import find_checkpoint, load_world_model
+from simworld.policy import Observation, Policy
+
+CONTEXT = 8  # steps that are looked back
+
+
+class SeeingExpert:
+    """`expert`, told the state and the actors that the world model `checkpoint` sees in the last frames.
+
+    What came before the first frame is taken to look like it, and nothing to have been done. ValueError where the
+    checkpoint is none that sees who is there.
+    """
+
+    needs_state = False
+
+    def __init__(self, expert: Policy, checkpoint: str, *, name: str) -> None:
+        self.expert, self.name = expert, name
+        self.checkpoint = find_checkpoint(checkpoint)
+        weights = (self.checkpoint / "model.safetensors").read_bytes()
+        self.fingerprint = hashlib.sha256(weights).hexdigest()[:16]
+        self.spec = _seer(str(self.checkpoint)).spec
+        self._frames: dict[str, NDArray[np.uint8]] = {}
+        self._actions = np.zeros((0, CONTEXT, self.spec.action.size), np.float32)
+
+    def reset(self, seeds: NDArray[np.int64]) -> None:
+        self.expert.reset(seeds)
+        self._frames = {}
+        self._actions = np.zeros((len(seeds), CONTEXT, self.spec.action.size), np.float32)
+
+    def act(self, observation: Observation, infos: list[dict[str, Any]]) -> NDArray[np.float32]:
+        self._remember(observation)
+        frames = {camera: torch.from_numpy(film) for camera, film in self._frames.items()}
+        state, actors = _seer(str(self.checkpoint)).seen(frames, torch.from_numpy(self._actions))
+        told = [{"state": s, "actors": a} for s, a in zip(state.numpy(), actors.numpy(), strict=True)]
+        action = self.expert.act(observation, told)
+        self._actions = np.concatenate([self._actions[:, 1:], action[:, None]], axis=1)
+        return action
+
+    def _remember(self, observation: Observation) -> None:
+        """Keep the frames up to now, (b, CONTEXT + 1, h, w, 3) of each camera."""
+        for camera, (h, w) in self.spec.cameras.items():
+            if camera not in observation:
+                raise ValueError(f"{self.name} sees by the camera {camera!r}; the env offers {sorted(observation)}")
+            newest = observation[camera][:, None]
+            if newest.shape[2:4] != (h, w):
+                raise ValueError(f"{self.name} sees by frames of {(h, w)}, the env gives {newest.shape[2:4]}")
+            past = self._frames.get(camera, np.repeat(newest, CONTEXT + 1, axis=1))
+            self._frames[camera] = np.concatenate([past[:, 1:], newest], axis=1)
+
+
+@lru_cache(maxsize=2)
+def _seer(checkpoint: str) -> CanvasWorldModel:
+    """The world model, loaded once in every process."""
+    model = load_world_model(checkpoint)
+    if not isinstance(model, CanvasWorldModel) or model.lookout is None or not model.spec.state_names:
+        raise ValueError(f"the world model in {checkpoint} does not see who is there; train it with a lookout")
+    return model
