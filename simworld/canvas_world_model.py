@@ -207,6 +207,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         features = torch.cat([belief, noted, *marks], dim=-1)
         return Watched(state, frames, features, raw)
 
+    def aware(self, state: CanvasState, actors: Tensor) -> CanvasState:
+        if self.lookout is None:
+            return super().aware(state, actors)
+        return replace(state, guesses=self.as_guesses(actors))
+
     @torch.no_grad()
     def foresee(self, state: CanvasState, actions: Tensor) -> Iterator[OutcomePrediction]:
         for action in actions.unbind(1):

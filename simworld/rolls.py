@@ -24,7 +24,8 @@ class Opening:
     """Where imagination begins and what is then done: b contexts of k actions, and h actions ahead.
 
     frames {camera: uint8 (b, k+1, h, w, 3)}, actions (b, k, a), ahead (b, h, a), seed int64 (b,);
-    actors (b, k .. k + h, n, 9) of every frame but the first, as far as the model shall be told of them
+    actors (b, k + h, n, 9) of every frame but the first, where the model shall be told of them
+    present (b, n, 9), the actors at the present, where it shall not have to see who is there, but foresee what comes
     """
 
     frames: dict[str, Tensor]
@@ -32,6 +33,7 @@ class Opening:
     ahead: Tensor
     seed: Tensor
     actors: Tensor | None = None
+    present: Tensor | None = None
 
     @classmethod
     def of(
@@ -46,7 +48,7 @@ class Opening:
     ) -> Opening:
         """Windows that start at `rows` (b,); past an episode's end its last action is held.
 
-        Noise comes from `seeds`, or from the rows. Where it is `told`, the model knows of the actors up to the present.
+        Noise comes from `seeds`, or from the rows. Where it is `told`, the model knows who is there at the present.
         """
         at = rows[:, None] + np.arange(context + 1)
         left = cache.steps_left[rows + context]  # steps on record after the present one
@@ -56,37 +58,29 @@ class Opening:
             actions=torch.from_numpy(cache.actions[at[:, :-1]]),
             ahead=torch.from_numpy(cache.actions[ahead]),
             seed=torch.from_numpy(rows if seeds is None else seeds),
-            actors=torch.from_numpy(cache.actors[at[:, 1:]]) if told else None,
+            present=torch.from_numpy(cache.actors[at[:, -1]]) if told else None,
         )
 
     def to(self, device: torch.device | str) -> Opening:
         """The same on another device."""
         frames = {c: f.to(device) for c, f in self.frames.items()}
-        actors = None if self.actors is None else self.actors.to(device)
-        return Opening(frames, self.actions.to(device), self.ahead.to(device), self.seed.to(device), actors)
+        actors, present = (None if x is None else x.to(device) for x in (self.actors, self.present))
+        return Opening(frames, self.actions.to(device), self.ahead.to(device), self.seed.to(device), actors, present)
 
     def imagined(self, model: WorldModel[Any]) -> Iterator[tuple[Any, Prediction]]:
         """Yield, step by step, the state that a step sets out from and what the model foretells of it."""
-        state = self._begun(model)
+        k, actors = self.actions.shape[1], self.actors
+        state = model.start(self.frames, self.actions, seed=self.seed, actors=None if actors is None else actors[:, :k])
         for t in range(self.ahead.shape[1]):
             before = state
-            state, prediction = model.step(state, self.ahead[:, t], self._told(t))
+            state, prediction = model.step(state, self.ahead[:, t], None if actors is None else actors[:, k + t])
             yield before, prediction
 
     def foreseen(self, model: WorldModel[Any]) -> Iterator[OutcomePrediction]:
-        """Yield, step by step, what the model foretells when nobody asks for frames, and nobody tells of actors any
-        more."""
-        yield from model.foresee(self._begun(model), self.ahead)
-
-    def _begun(self, model: WorldModel[Any]) -> Any:
-        """The model's state at the present."""
-        actors = None if self.actors is None else self.actors[:, : self.actions.shape[1]]
-        return model.start(self.frames, self.actions, seed=self.seed, actors=actors)
-
-    def _told(self, t: int) -> Tensor | None:
-        """Whom the model is told of (b, n, 9) at the step `t` ahead."""
-        at = self.actions.shape[1] + t
-        return None if self.actors is None or at >= self.actors.shape[1] else self.actors[:, at]
+        """Yield, step by step, what the model foretells when nobody asks for frames, and nobody tells of actors to
+        come."""
+        state = model.start(self.frames, self.actions, seed=self.seed)
+        yield from model.foresee(state if self.present is None else model.aware(state, self.present), self.ahead)
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ def roll_windows(
 ) -> Roll:
     """Roll the windows that start at `rows` (n,), `batch` at a time; noise comes from `seeds` (n,), else from rows.
 
-    A model that is `told` of the actors up to the present foresees what comes without drawing it.
+    A model that is `told` who is there at the present foresees what comes without drawing it.
     """
     parts = []
     for i in range(0, len(rows), batch):

@@ -68,6 +68,11 @@ class WorldModel(nn.Module, ABC, Generic[StateT]):
         where absent; streams without any are free. At most `max_actors` count. Raises ValueError where that is 0.
         """
 
+    def aware(self, state: StateT, actors: Tensor) -> StateT:
+        """The state of who knows that the actors (b, n, 9) are there, whatever was seen; ValueError where the model
+        looks out for nobody."""
+        raise ValueError("this model looks out for nobody, and so does not go on from those that are there")
+
     def foresee(self, state: StateT, actions: Tensor) -> Iterator[OutcomePrediction]:
         """What each of the actions (b, t, a) in turn causes, as `step` tells it. A model that can tell without drawing
         draws nothing, and has no trust to tell (NaN) where that would need the frames."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from simworld.believing import BelievingWorldModel
 from simworld.bench import baselines
 from simworld.bench.films import FidelityConfig, fit_state_probe
 from simworld.bench.foresight import (
@@ -138,8 +139,8 @@ def _told(
     model: WorldModel[Any], questions: Questions, config: OutcomesConfig, left_out: dict[str, str], report: Say
 ) -> Answers | None:
     """What the model answers when it need not see who is there; None, and why, where nobody can tell it."""
-    if not model.max_actors or not questions.cache.actors.shape[1]:
-        left_out["told"] = "the model or the data knows of no actors of whom it could be told"
+    if not isinstance(model, BelievingWorldModel) or model.lookout is None or not questions.cache.actors.shape[1]:
+        left_out["told"] = "the model looks out for nobody, or the data knows of no actors"
         return None
     report("told who is there at the present, the model answers once more")
     return ask(model, questions, config, report, told=True)

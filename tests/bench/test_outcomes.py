@@ -70,7 +70,7 @@ def test_report(checkpoint, store, tmp_path, strict):
     assert all(name in found and f"{name}_interval" in found for name in names)
     assert found["baselines"]["base_rate"]["auroc_3s"] == 0.5
     assert "ece" not in found["baselines"]["ttc_rule"] and {"trials", "reference"} <= set(found["left_out"])
-    assert found["told"] is None and "no actors" in found["left_out"]["told"]
+    assert found["told"] is None and "looks out for nobody" in found["left_out"]["told"]
     assert {p.name for p in tmp_path.glob("*.png")} == {
         "reliability.png", "precision_recall.png", "severity_delta_v.png", "timing.png",
         "mistakes_false_alarms.png", "mistakes_misses.png", "mistakes_severity.png",
