@@ -20,7 +20,7 @@ from simworld.model.canvas import Canvas, Cast, Frames, Known, Pictures
 from simworld.model.carrying import SPEED, YAW_RATE, Motion
 from simworld.model.forecast import Forecast
 from simworld.model.guesses import coasted
-from simworld.model.lookout import Lookout
+from simworld.model.lookout import FARTHEST_M, Lookout
 from simworld.model.noise import NoiseStream
 from simworld.model.outcomes import OutcomeHeads, OutcomePrediction, shown_at
 from simworld.model.overview import Overview
@@ -279,8 +279,12 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         return torch.full((num, most, NUM_FIELDS), torch.nan, device=device)
 
     def as_guesses(self, actors: Tensor) -> Tensor:
-        """Actors (b, n, 9) that were told of, as many as are guessed of once nobody tells."""
+        """Actors (b, n, 9) that were told of, the nearest first, as many and as far away as are guessed of once nobody
+        tells."""
         guesses = self.nobody(len(actors), actors.device)
+        if self.roams:
+            far = torch.linalg.vector_norm(actors[..., 1:3], dim=-1) > FARTHEST_M
+            actors = actors.masked_fill(far[..., None], torch.nan)
         num = min(guesses.shape[1], actors.shape[1])
         guesses[:, :num] = actors[:, :num]
         return guesses

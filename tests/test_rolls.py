@@ -49,6 +49,8 @@ def test_who_is_there_at_the_present_is_told_instead_of_seen(
     monkeypatch.setattr(world, "foresee", lambda state, ahead: begun.append(state) or foresee(state, ahead))
     assert len(list(opening.foreseen(world))) == HORIZON
     torch.testing.assert_close(begun[0].guesses[:, :2], there, equal_nan=True)
+    gone = world.as_guesses(there + torch.tensor([0.0, 60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    assert bool(gone.isnan().all()), "nobody is looked out for so far away"
     with pytest.raises(ValueError, match="looks out for nobody"):
         next(opening.foreseen(lively_canvas(CANVAS, LOOKED)))
 
