@@ -137,6 +137,11 @@ class ClonedDriver:
         self._past: NDArray[np.uint8] | None = None
         self._rngs: list[np.random.Generator] = []
 
+    @property
+    def cameras(self) -> dict[str, tuple[int, int]]:
+        """The frames (h, w) that it drives by."""
+        return {self.config.camera: self.config.size}
+
     def reset(self, seeds: NDArray[np.int64]) -> None:
         self.net.eval()
         self._past = None

@@ -39,6 +39,11 @@ class SeeingExpert:
         self._frames: dict[str, NDArray[np.uint8]] = {}
         self._actions = np.zeros((0, CONTEXT, self.spec.action.size), np.float32)
 
+    @property
+    def cameras(self) -> dict[str, tuple[int, int]]:
+        """The frames (h, w) that it sees by."""
+        return self.spec.cameras
+
     def reset(self, seeds: NDArray[np.int64]) -> None:
         self.expert.reset(seeds)
         self._frames = {}
@@ -55,7 +60,7 @@ class SeeingExpert:
 
     def _remember(self, observation: Observation) -> None:
         """Keep the frames up to now, (b, CONTEXT + 1, h, w, 3) of each camera."""
-        for camera, (h, w) in self.spec.cameras.items():
+        for camera, (h, w) in self.cameras.items():
             if camera not in observation:
                 raise ValueError(f"{self.name} sees by the camera {camera!r}; the env offers {sorted(observation)}")
             newest = observation[camera][:, None]

@@ -16,6 +16,7 @@ from simworld.collect import collect as record
 from simworld.collect import resolve
 from simworld.config import from_json
 from simworld.data.store import EpisodeStore
+from simworld.episode import EpisodeSpec
 from simworld.evaluate import EvaluateConfig
 from simworld.evaluate import evaluate as judge
 from simworld.imagine import WorldModelVectorEnv
@@ -86,15 +87,18 @@ def evaluate(options: Options) -> None:
     checkpoint = find_checkpoint(options["checkpoint"] or env["name"])
     overrides = {} if options["sample_steps"] is None else {"sample_steps": options["sample_steps"]}
     imagined = WorldModelVectorEnv(options["num_envs"], checkpoint=checkpoint, overrides=overrides)
-    names = list(options["policies"] or env["policies"])
+    names = options["policies"]
     drivers = Path(options["drivers"]) if options["drivers"] else checkpoint / "drivers"
-    if options["policies"] is None:
-        names += [f"cloned:{folder.parent}" for folder in sorted(drivers.glob("*/config.json"))]
+    if names is None:
+        cloned = [f"cloned:{folder.parent}" for folder in sorted(drivers.glob("*/config.json"))]
+        policies = fitting(make_policies([*env["policies"], *cloned], imagined), imagined.episode_spec)
+    else:
+        policies = make_policies(names, imagined)
     first = options["first_seed"]
     result = judge(
         real_env=functools.partial(resolve(env["make"]), **env["options"]),
         imagined=imagined,
-        policies=make_policies(names, imagined),
+        policies=policies,
         starts=range(first, first + options["episodes"]),
         out=options["out"],
         config=EvaluateConfig(horizon=options["horizon"] or env["horizon"], workers=options["workers"]),
@@ -108,6 +112,18 @@ def make_policies(names: Sequence[str], imagined: WorldModelVectorEnv) -> list[P
     """Policies by name, for the actions of an imagined env."""
     make = resolve("simworld.policies.registry:make_policy")
     return [make(name, imagined.episode_spec.action, dt_s=imagined.episode_spec.dt_s) for name in names]
+
+
+def fitting(policies: Sequence[Policy], spec: EpisodeSpec) -> list[Policy]:
+    """Those that see by no other frames than an env of this spec gives; who is left out is told of."""
+    kept = []
+    for policy in policies:
+        cameras: dict[str, tuple[int, int]] = getattr(policy, "cameras", {})
+        if cameras.items() <= spec.cameras.items():
+            kept.append(policy)
+        else:
+            say(f"{policy.name} is left out: it sees by {cameras}, and the env shows {spec.cameras}")
+    return kept
 
 
 def replay(options: Options) -> None:

@@ -16,6 +16,7 @@ from simworld.policies.seeing import CONTEXT, SeeingExpert
 
 from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import load_world_model, save_world_model
+from simworld.commands import fitting
 from simworld.episode import ActionSpec
 from simworld.model.lookout import LookoutConfig
 from simworld.rollout import rollout
@@ -82,6 +83,13 @@ def test_what_can_not_see_is_refused(checkpoint: str, tmp_path: Path) -> None:
         policy.act({"rear": observed(0)["front"]}, [{}, {}])
     with pytest.raises(ValueError, match="sees by frames of"):
         policy.act({"front": observed(0)["front"][:, :16]}, [{}, {}])
+
+
+def test_who_sees_other_frames_is_left_out(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    seeing, idle = SeeingExpert(Noting(), checkpoint, name="seeing"), make_policy("constant:0,0", SPEC.action)
+    assert fitting([seeing, idle], SPEC) == [seeing, idle]
+    assert fitting([seeing, idle], dataclasses.replace(SPEC, cameras={"front": (64, 64)})) == [idle]
+    assert "seeing is left out: it sees by {'front': (32, 32)}" in capsys.readouterr().out
 
 
 def test_names_are_explained(checkpoint: str) -> None:
