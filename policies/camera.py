@@ -21,6 +21,8 @@ from simworld.episode import ActionSpec
 from simworld.nets.convnet import ConvNet, ConvNetConfig
 from simworld.policy import Observation
 
+from .film import Film
+
 
 class Constant:
     """The same action at every step; it must fit the spec."""
@@ -134,7 +136,7 @@ class ClonedDriver:
             raise ValueError(f"noise must be at least 0, got {noise}")
         self.config, self.net, self.name, self.noise = config, net or ConvNet(config.net), name, noise
         self.fingerprint = ""
-        self._past: NDArray[np.uint8] | None = None
+        self._film = Film(self.cameras, config.net.frames, name)
         self._rngs: list[np.random.Generator] = []
 
     @property
@@ -144,31 +146,19 @@ class ClonedDriver:
 
     def reset(self, seeds: NDArray[np.int64]) -> None:
         self.net.eval()
-        self._past = None
+        self._film.clear()
         self._rngs = [np.random.default_rng([int(s), 1]) for s in seeds]
 
     @torch.inference_mode()
     def act(self, observation: Observation, infos: list[dict[str, Any]]) -> NDArray[np.float32]:
-        outputs = self.net(torch.from_numpy(self._remember(observation))).double().numpy()
+        frames = self._film.add(observation)[self.config.camera]
+        outputs = self.net(torch.from_numpy(frames)).double().numpy()
         spec = self.config.action
         if spec.kind == "discrete":
             return outputs.argmax(1)[:, None].astype(np.float32)
         if self.noise:
             outputs = outputs + self.noise * np.stack([rng.normal(size=spec.size) for rng in self._rngs])
         return from_unit(np.clip(outputs, -1.0, 1.0), spec)
-
-    def _remember(self, observation: Observation) -> NDArray[np.uint8]:
-        """The frames up to now, (b, k, h, w, 3)."""
-        camera = self.config.camera
-        if camera not in observation:
-            raise ValueError(f"{self.name} drives by the camera {camera!r}; the env offers {sorted(observation)}")
-        newest = observation[camera][:, None]
-        if newest.shape[2:4] != self.config.size:
-            raise ValueError(f"{self.name} drives by frames of {self.config.size}, the env gives {newest.shape[2:4]}")
-        if self._past is None:
-            self._past = np.repeat(newest, self.config.net.frames, axis=1)
-        self._past = np.concatenate([self._past[:, 1:], newest], axis=1)
-        return self._past
 
     def save(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors (half precision) to a folder."""

@@ -18,6 +18,8 @@ from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import find_checkpoint, load_world_model
 from simworld.policy import Observation, Policy
 
+from .film import Film
+
 CONTEXT = 8  # steps that are looked back
 
 
@@ -36,7 +38,7 @@ class SeeingExpert:
         weights = (self.checkpoint / "model.safetensors").read_bytes()
         self.fingerprint = hashlib.sha256(weights).hexdigest()[:16]
         self.spec = _seer(str(self.checkpoint)).spec
-        self._frames: dict[str, NDArray[np.uint8]] = {}
+        self._film = Film(self.cameras, CONTEXT + 1, name)
         self._actions = np.zeros((0, CONTEXT, self.spec.action.size), np.float32)
 
     @property
@@ -46,28 +48,16 @@ class SeeingExpert:
 
     def reset(self, seeds: NDArray[np.int64]) -> None:
         self.expert.reset(seeds)
-        self._frames = {}
+        self._film.clear()
         self._actions = np.zeros((len(seeds), CONTEXT, self.spec.action.size), np.float32)
 
     def act(self, observation: Observation, infos: list[dict[str, Any]]) -> NDArray[np.float32]:
-        self._remember(observation)
-        frames = {camera: torch.from_numpy(film) for camera, film in self._frames.items()}
+        frames = {camera: torch.from_numpy(film) for camera, film in self._film.add(observation).items()}
         state, actors = _seer(str(self.checkpoint)).seen(frames, torch.from_numpy(self._actions))
         told = [{"state": s, "actors": a} for s, a in zip(state.numpy(), actors.numpy(), strict=True)]
         action = self.expert.act(observation, told)
         self._actions = np.concatenate([self._actions[:, 1:], action[:, None]], axis=1)
         return action
-
-    def _remember(self, observation: Observation) -> None:
-        """Keep the frames up to now, (b, CONTEXT + 1, h, w, 3) of each camera."""
-        for camera, (h, w) in self.cameras.items():
-            if camera not in observation:
-                raise ValueError(f"{self.name} sees by the camera {camera!r}; the env offers {sorted(observation)}")
-            newest = observation[camera][:, None]
-            if newest.shape[2:4] != (h, w):
-                raise ValueError(f"{self.name} sees by frames of {(h, w)}, the env gives {newest.shape[2:4]}")
-            past = self._frames.get(camera, np.repeat(newest, CONTEXT + 1, axis=1))
-            self._frames[camera] = np.concatenate([past[:, 1:], newest], axis=1)
 
 
 @lru_cache(maxsize=2)

@@ -87,13 +87,13 @@ def evaluate(options: Options) -> None:
     checkpoint = find_checkpoint(options["checkpoint"] or env["name"])
     overrides = {} if options["sample_steps"] is None else {"sample_steps": options["sample_steps"]}
     imagined = WorldModelVectorEnv(options["num_envs"], checkpoint=checkpoint, overrides=overrides)
-    names = options["policies"]
+    names = list(options["policies"] or env["policies"])
     drivers = Path(options["drivers"]) if options["drivers"] else checkpoint / "drivers"
-    if names is None:
-        cloned = [f"cloned:{folder.parent}" for folder in sorted(drivers.glob("*/config.json"))]
-        policies = fitting(make_policies([*env["policies"], *cloned], imagined), imagined.episode_spec)
-    else:
-        policies = make_policies(names, imagined)
+    if options["policies"] is None:
+        names += [f"cloned:{folder.parent}" for folder in sorted(drivers.glob("*/config.json"))]
+    policies = make_policies(names, imagined)
+    if options["policies"] is None:
+        policies = fitting(policies, imagined.episode_spec)
     first = options["first_seed"]
     result = judge(
         real_env=functools.partial(resolve(env["make"]), **env["options"]),
