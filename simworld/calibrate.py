@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class CalibrationConfig:
 @torch.no_grad()
 def calibrate_events(
     model: WorldModel[Any],
-    cache: FrameCache,
+    caches: Sequence[FrameCache],
     *,
     seed: int,
     device: torch.device | str = "cpu",
@@ -47,7 +47,7 @@ def calibrate_events(
     report: Callable[[str], None] = print,
 ) -> None:
     """Set the heads' scale and bias of every event (and of the episode's end) from windows of data, best of such that
-    the model did not learn from.
+    the model did not learn from: of several caches, as many of each.
 
     Training shows events more often than they are, and heads know films that they were trained on; imagined frames
     mislead them besides. The logits of the present step are fitted over whole imagined rolls, those of later steps at
@@ -58,19 +58,41 @@ def calibrate_events(
     heads.hazard_scale.fill_(1.0)
     heads.hazard_bias.fill_(0.0)
     names = [*(s.name for s in heads.specs if s.kind == "event"), TERMINATED]
+    asked = [a for cache in caches if (a := _asked(cache, names, horizon, config, seed)) is not None]
+    if not asked:
+        return
+    logits = [_imagined(model, a, horizon, device, autocast, config, report) for a in asked]
+    known, weight = (np.concatenate([getattr(a, what) for a in asked]) for what in ("known", "weight"))
+    for i, name in enumerate(names):
+        ahead = np.concatenate([a.ahead[name] for a in asked])
+        for later in (False, True):
+            told = torch.cat([of[name][later] for of in logits])
+            fitted = _fit(told, ahead, known, weight, later=later, config=config)
+            if fitted is not None:
+                heads.hazard_scale[i, int(later)], heads.hazard_bias[i, int(later)] = fitted
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """n windows of a cache: the rows at which they start, how much each weighs, how many steps after the present one
+    are known, and how many steps `ahead` each event is."""
+
+    cache: FrameCache
+    rows: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    known: NDArray[np.int64]
+    ahead: dict[str, NDArray[np.int64]]
+
+
+def _asked(cache: FrameCache, names: list[str], horizon: int, config: CalibrationConfig, seed: int) -> _Asked | None:
+    """Windows of a cache; None where it has none."""
     to_event = {name: _to_event(cache, name) for name in names}
     rows, weight = _draw(cache, to_event, horizon, config, seed)
     if not len(rows):
-        return
-    logits = _imagined(model, cache, rows, horizon, device, autocast, config, report)
+        return None
     present = rows + config.context
     known = np.minimum(cache.steps_left[present], horizon - 1)
-    for i, name in enumerate(names):
-        ahead = to_event[name][present]
-        for later, told in enumerate(logits[name]):
-            fitted = _fit(told, ahead, known, weight, later=bool(later), config=config)
-            if fitted is not None:
-                heads.hazard_scale[i, later], heads.hazard_bias[i, later] = fitted
+    return _Asked(cache, rows, weight, known, {name: steps[present] for name, steps in to_event.items()})
 
 
 def _to_event(cache: FrameCache, name: str) -> NDArray[np.int64]:
@@ -106,8 +128,7 @@ def _draw(
 
 def _imagined(
     model: WorldModel[Any],
-    cache: FrameCache,
-    rows: NDArray[np.int64],
+    asked: _Asked,
     horizon: int,
     device: torch.device | str,
     autocast: torch.dtype | None,
@@ -117,8 +138,8 @@ def _imagined(
     """{event: logits (n, horizon) of the present at every imagined step, and of all bins at the first step}."""
     now: dict[str, list[Tensor]] = {}
     first: dict[str, list[Tensor]] = {}
-    for i in telling(range(0, len(rows), config.batch), "calibrating hazards", report):
-        opening = Opening.of(cache, rows[i : i + config.batch], config.context, horizon).to(device)
+    for i in telling(range(0, len(asked.rows), config.batch), "calibrating hazards", report):
+        opening = Opening.of(asked.cache, asked.rows[i : i + config.batch], config.context, horizon).to(device)
         kind = torch.device(device).type
         with torch.autocast(kind, autocast or torch.bfloat16, enabled=autocast is not None):
             told = [_logits(outcomes) for outcomes in opening.foreseen(model)]

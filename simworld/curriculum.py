@@ -37,11 +37,16 @@ FEW = 20  # episodes, fewer than which are not worth setting aside
 
 
 def train_believing(
-    model: BelievingWorldModel[Any], config: TrainConfig, cache: FrameCache, run: Run
+    model: BelievingWorldModel[Any],
+    config: TrainConfig,
+    cache: FrameCache,
+    run: Run,
+    interventions: FrameCache | None = None,
 ) -> dict[str, float]:
     """Lookout, tracks, close-ups, belief, reckoning, forecast, touch, then what draws its frames (for `latent` a codec
     first and all latents between), then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
+    drawn, drawn_aside = (None, None) if interventions is None else interventions.parted(config.aside, FEW)
     seen, unseen = _parted_for_touch(model, config, cache)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
@@ -57,7 +62,7 @@ def train_believing(
         belief = BeliefPhase(model, seen, config.belief, config.belief_optim, config.seed, run)
         cpu_s["belief"] = fit(belief, run, budget_s=None if budget_s is None else config.belief_share * budget_s)
     if isinstance(model, CanvasWorldModel):
-        cpu_s |= _go_on(model, config, unseen, run)
+        cpu_s |= _go_on(model, config, unseen, run, drawn)
     if isinstance(model, CanvasWorldModel) and config.paint.steps:
         paint = CanvasPhase(model, cache, config.paint, config.paint_optim, config.seed, run)
         cpu_s["paint"] = fit(paint, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
@@ -66,7 +71,10 @@ def train_believing(
         dynamics = DynamicsPhase(model, cache, config.dynamics, config.dynamics_optim, config.seed, run, latents)
         cpu_s["dynamics"] = fit(dynamics, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
     if config.trust.steps:
-        trust = TrustPhase(model, aside, config.trust, config.trust_optim, config.seed, run, config.trust_windows)
+        num = config.trust_windows
+        trust = TrustPhase(
+            model, aside, config.trust, config.trust_optim, config.seed, run, num, interventions=drawn_aside
+        )
         cpu_s["trust"] = fit(trust, run)
         trust.finish()
     return cpu_s
@@ -93,7 +101,9 @@ def _look_out(
     return cpu_s
 
 
-def _go_on(model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run: Run) -> dict[str, float]:
+def _go_on(
+    model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run: Run, interventions: FrameCache | None
+) -> dict[str, float]:
     """How the state and the others go on, and what comes of it, where the belief rolls on what it never saw."""
     cpu_s: dict[str, float] = {}
     num = config.reckoning_windows
@@ -110,7 +120,10 @@ def _go_on(model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run
         met = torch.tensor(unseen.actors[::7])
         for mind in model.touch.minds:
             mind.tokens.measure(met)
-        touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, config.touch_windows)
+        num = config.touch_windows
+        touch = TouchPhase(
+            model, unseen, config.touch, config.touch_optim, config.seed, run, num, interventions=interventions
+        )
         cpu_s["touch"] = fit(touch, run)
         touch.finish()
     return cpu_s

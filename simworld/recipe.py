@@ -20,7 +20,16 @@ from simworld.reference_world_model import ReferenceWorldConfig
 from simworld.sharding import Sharding
 
 # the parts of a recipe that not every model reads
-BELIEVING = {"belief", "belief_optim", "belief_share", "trust", "trust_optim", "trust_windows", "aside"}
+BELIEVING = {
+    "belief",
+    "belief_optim",
+    "belief_share",
+    "trust",
+    "trust_optim",
+    "trust_windows",
+    "aside",
+    "interventions",
+}
 READ_BY = {
     "canvas": BELIEVING
     | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"}
@@ -44,6 +53,9 @@ class TrainConfig:
     windows, all of the share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what
     they hold of episodes that they know by heart is too good. What expects the error learns last, from `trust_windows`
     windows of episodes that no other saw, and hazards are calibrated there: the share `aside` of a large store's.
+    `interventions` is the path of another store, in which actions were drawn regardless of what is around; half of the
+    windows of touch, and of those that hazards are calibrated on, are of it, or else actions are taken for signs of
+    what whoever chose them knew.
     `init` is a checkpoint to go on from, whose codec is kept, and `lookout_init` one whose lookout is taken over with
     all that goes on from what it spots. Of a store's `cameras` the model has these, or all. A phase of no steps is left
     out.
@@ -106,6 +118,7 @@ class TrainConfig:
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     init: str | None = None
     lookout_init: str | None = None
+    interventions: str | None = None
     cameras: tuple[str, ...] | None = None
     budget_min: float | None = None
     codec_share: float = 0.2

@@ -120,16 +120,18 @@ def roll_windows(
     seeds: NDArray[np.int64] | None = None,
     film: bool = False,
     told: bool = False,
+    drawing: bool = True,
 ) -> Roll:
     """Roll the windows that start at `rows` (n,), `batch` at a time; noise comes from `seeds` (n,), else from rows.
 
-    A model that is `told` who is there at the present foresees what comes without drawing it.
+    What comes is foreseen without `drawing` it where that is not wanted, or the model is `told` who is there at the
+    present.
     """
     parts = []
     for i in range(0, len(rows), batch):
         part = slice(i, i + batch)
         opening = Opening.of(cache, rows[part], context, horizon, None if seeds is None else seeds[part], told=told)
-        if told:
+        if told or not drawing:
             parts.append(_foretold(model, list(opening.foreseen(model)), event))
             continue
         every = [prediction for _, prediction in opening.imagined(model)]

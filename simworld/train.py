@@ -87,7 +87,7 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
         look_as(model, config.lookout_init, run.tell)
     model.to(run.device)
     if isinstance(model, BelievingWorldModel):
-        cpu_s = train_believing(model, config, cache, run)
+        cpu_s = train_believing(model, config, cache, run, _interventions(config, cache))
     else:
         assert isinstance(model, ReferenceWorldModel)
         cpu_s = train_reference(model, config, cache, run)
@@ -106,6 +106,18 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
         save_world_model(model, folder, training=done | {"seed": config.seed, "data": str(cache.spec.env_id)})
     run.barrier()
     return folder
+
+
+def _interventions(config: TrainConfig, cache: FrameCache) -> FrameCache | None:
+    """The store of drawn actions, as the same cameras saw it; ValueError where it is of another env."""
+    if config.interventions is None:
+        return None
+    drawn = EpisodeStore(Path(config.interventions)).cache(tuple(cache.spec.cameras))
+    for what in ("cameras", "action", "outcomes", "state_names"):
+        ours, theirs = getattr(cache.spec, what), getattr(drawn.spec, what)
+        if ours != theirs:
+            raise ValueError(f"{config.interventions} has other {what} ({theirs}) than the data ({ours})")
+    return drawn
 
 
 def _model_config(config: TrainConfig, cache: FrameCache) -> CanvasWorldConfig | LatentConfig | ReferenceWorldConfig:

@@ -63,10 +63,10 @@ def test_a_model_that_never_sees_it_coming_learns_how_often_it_comes(tmp_path):
     bias = heads._split(heads.out.bias.detach())
     for name in ("terminated", "collision"):
         bias[name].fill_(-6.0)
-    calibrate_events(model, cache, seed=0, config=SMALL)
+    calibrate_events(model, [cache], seed=0, config=SMALL)
     once = heads.hazard_bias.clone(), heads.hazard_scale.clone()
     assert (heads.hazard_bias[0] > 0).any() and torch.isfinite(heads.hazard_bias).all()
-    calibrate_events(model, cache, seed=0, config=SMALL)
+    calibrate_events(model, [cache], seed=0, config=SMALL)
     assert torch.equal(heads.hazard_bias, once[0]) and torch.equal(heads.hazard_scale, once[1])
     present = np.flatnonzero((cache.steps_left >= 4) & (cache.steps_to_event["collision"] >= 4))
     opening = Opening.of(cache, present[:40], 3, 1)

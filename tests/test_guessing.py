@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from simworld.canvas_world_model import NUM_SHOWN, CanvasWorldModel
 from simworld.checkpoint import load_world_model
+from simworld.data.cache import FrameCache
 from simworld.fit import Interrupted
 from simworld.model.lookout import LookoutConfig
 from simworld.model.outcomes import shown_at
@@ -158,3 +160,31 @@ def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, mo
     without = dataclasses.replace(config, belief=dataclasses.replace(SHORT, steps=0))
     train(without, data=store, out=tmp_path / "touch", report=lambda line: None)
     assert rows["touch"] == rows["paint"], "where the belief does not learn, every episode is new to it"
+
+
+def test_half_of_what_touch_learns_from_are_drawn_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, drawn = (write_store(tmp_path / name, SPEC) for name in ("store", "drawn"))
+    config = dataclasses.replace(LEARNING, reckoning_windows=6, touch_windows=6, interventions=str(drawn))
+    seen: dict[str, list[Path]] = {}
+
+    def note(stage: Any, cache: FrameCache, rows: Any) -> Any:
+        seen.setdefault(stage.name, []).extend([cache.path.parents[1]] * len(rows))
+        return rolled(stage, cache, rows)
+
+    def calibrating(model: Any, caches: list[FrameCache], **rest: Any) -> None:
+        seen["hazards"] = [cache.path.parents[1] for cache in caches]
+
+    rolled = importlib.import_module("simworld.phases.rolled")._rolled
+    monkeypatch.setattr("simworld.phases.rolled._rolled", note)
+    monkeypatch.setattr("simworld.phases.trust.calibrate_events", calibrating)
+    train(config, data=store, out=tmp_path / "run", report=lambda line: None)
+    assert seen["touch"] == 3 * [store] + 3 * [drawn] and seen["reckoning"] == 6 * [store]
+    assert seen["hazards"] == [store, drawn]
+
+
+def test_drawn_actions_of_another_env_are_refused(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", SPEC)
+    other = write_store(tmp_path / "other", dataclasses.replace(SPEC, state_names=SPEC.state_names[::-1]))
+    config = dataclasses.replace(LEARNING, interventions=str(other))
+    with pytest.raises(ValueError, match="has other state_names"):
+        train(config, data=store, out=tmp_path / "run", report=lambda line: None)

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from simworld.episode import ActionSpec, EpisodeSpec
+from simworld.episode import EpisodeSpec
 from simworld.scenario import BODIES
 
 from .bodies import build_rig
@@ -22,7 +22,7 @@ from .physics import Physics
 from .renderer import Renderer
 from .scene import Scene, draw_scene
 from .spawn import Spawner
-from .spec import OUTCOMES, STATE_NAMES, STATE_UNITS, mounts_of, sizes_of
+from .spec import ACTION, OUTCOMES, STATE_NAMES, STATE_UNITS, mounts_of, sizes_of
 from .traffic import Driver, Traffic
 
 Observation = dict[str, NDArray[np.uint8]]
@@ -91,7 +91,7 @@ class DrivingEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.episode_spec = EpisodeSpec(
             env_id="simworld/Driving-v0",
             cameras=self.sizes,
-            action=ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0)),
+            action=ACTION,
             outcomes=OUTCOMES,
             dt_s=config.dt_s,
             state_names=STATE_NAMES,

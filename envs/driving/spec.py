@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from simworld.episode import Mount, OutcomeSpec
+from simworld.episode import ActionSpec, Mount, OutcomeSpec
 from simworld.scenario import ACTOR_CLASSES
 
 CAMERAS = ("front", "left", "right", "rear", "chase", "overhead")
@@ -21,6 +21,7 @@ OUTCOMES = (
     OutcomeSpec("partner", "category", categories=ACTOR_CLASSES, given="collision"),
     OutcomeSpec("off_road", "event"),
 )
+ACTION = ActionSpec("continuous", (-1.0, -1.0), (1.0, 1.0))  # steering to the left, and throttle or brake
 GAP_CAP_M = 80.0
 STATE = (
     ("speed_mps", "m/s"),

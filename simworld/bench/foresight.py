@@ -21,7 +21,9 @@ Floats = NDArray[np.float64]
 class OutcomesConfig:
     """`context` real actions, then `horizon` imagined steps; `event_share` of the windows hold the event in them.
 
-    trial_episodes, unseen_episodes   recorded in the simulator, where its env names such plans
+    trial_episodes, unseen_episodes,
+    regardless_episodes               recorded in the simulator, where its env names such plans
+    regardless_windows                windows of the last, whose actions were drawn
     trust_windows                     windows of each kind on which the signs of error are compared
     ordinary_windows                  windows of the training data whose features count as ordinary
     most_impacts                      real crashes that are imagined from 1 s before
@@ -40,6 +42,8 @@ class OutcomesConfig:
     probed: tuple[str, ...] = ("speed_mps", "lateral_m", "gap_m", "closing_mps")
     trial_episodes: int = 240
     unseen_episodes: int = 32
+    regardless_episodes: int = 160
+    regardless_windows: int = 800
     trust_windows: int = 256
     ordinary_windows: int = 384
     most_impacts: int = 400

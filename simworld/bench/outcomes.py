@@ -24,6 +24,7 @@ from simworld.bench.foresight import (
 from simworld.bench.mistakes import write_mistakes
 from simworld.bench.outcome_page import draw, write_page
 from simworld.bench.questions import Answers, Questions, ask, score
+from simworld.bench.regardless import drawn_windows, regardless
 from simworld.bench.trials import Simulator, Trials, record, trials_of
 from simworld.bench.trust import CANDIDATES, compare, ordinary, signs_of
 from simworld.checkpoint import load_world_model
@@ -41,6 +42,7 @@ Say = Callable[[str], None]
 PLANS = {
     "trials": ("constructed conflicts in the simulator", "there are no twins and no mass law"),
     "unseen": ("settings that training never saw", "trust is not tried on settings foreign to training"),
+    "regardless": ("what is done regardless of others", "actions that tell nothing of others are not tried"),
 }
 
 
@@ -65,6 +67,7 @@ def bench_outcomes(
     windows as often as they occur in `heldout`, `ece_sample` as they were drawn. Trials are recorded by `simulator`,
     the checkpoint `reference` answers a part of the same questions. `told` are the figures of the same model
     that is told who is there at the present instead of having to see it: better sight would not bring more.
+    `regardless` are those of windows whose actions were drawn, so that they tell nothing of what is around.
     """
     model = load_world_model(checkpoint, dtype=dtype)
     cache = EpisodeStore(heldout).cache(model.spec.cameras)
@@ -91,6 +94,8 @@ def bench_outcomes(
     found["baselines"] = _baselines(questions, probe, reference, config, rng, dtype, left_out, report)
     told = _told(model, questions, config, left_out, report)
     found["told"] = None if told is None else score(questions, told, config, rng)
+    played = _played(simulator, "regardless", config.regardless_episodes, model.spec, out, config, left_out, report)
+    found["regardless"] = _regardless(model, simulator, played, config, rng)
     found["left_out"] = left_out
     write_json(out / "report.json", {"outcomes": found})
     draw(questions, answers, found, config, out)
@@ -124,6 +129,21 @@ def _trials(simulator: Simulator | None, store: EpisodeStore | None, config: Out
         return None
     plan = resolve(simulator.plans["trials"])
     return trials_of(store, [plan(i, config.seed).about for i in range(len(store))], config)
+
+
+def _regardless(
+    model: WorldModel[Any],
+    simulator: Simulator | None,
+    store: EpisodeStore | None,
+    config: OutcomesConfig,
+    rng: np.random.Generator,
+) -> dict[str, Any] | None:
+    """What is foreseen where actions were drawn; None where no env tells of such a plan."""
+    if simulator is None or store is None:
+        return None
+    plan, cache = resolve(simulator.plans["regardless"]), store.cache(model.spec.cameras)
+    since = [plan(i, config.seed).about["present"] for i in range(len(store))]
+    return regardless(model, cache, drawn_windows(cache, since, config, rng), config, rng)
 
 
 def _probe(train: FrameCache, config: OutcomesConfig, report: Say) -> Probe | None:

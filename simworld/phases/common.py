@@ -56,7 +56,12 @@ class Stage(Generic[ModelT]):
 
     def frames_at(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         """What every camera recorded at the rows (...): uint8 (..., h, w, 3)."""
-        return {c: torch.from_numpy(f[rows]).to(self.run.device) for c, f in self.cache.frames.items()}
+        return frames_at(self.cache, rows, self.run.device)
+
+
+def frames_at(cache: FrameCache, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+    """What every camera recorded at the rows (...): uint8 (..., h, w, 3)."""
+    return {c: torch.from_numpy(f[rows]).to(device) for c, f in cache.frames.items()}
 
 
 def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int, run: Run) -> WindowSampler:

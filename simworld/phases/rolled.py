@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
+from simworld.data.cache import FrameCache
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
-from simworld.phases.common import Stage, drawn_once
+from simworld.phases.common import Stage, drawn_once, frames_at
 from simworld.progress import telling
 
 CONTEXT = 8  # real steps before each
@@ -59,18 +60,18 @@ class Rolled:
         return Rolled(**values)
 
 
-def rolled_once(stage: Stage[CanvasWorldModel], num: int, seed: int) -> Rolled:
-    """`num` windows of a stage, the same on every rank."""
-    parts = drawn_once(stage.cache, stage.config, num, seed)
-    first, *rest = [_rolled(stage, rows) for rows in telling(parts, "rolling windows on", stage.run.tell)]
+def rolled_once(stage: Stage[CanvasWorldModel], caches: Sequence[FrameCache], num: int, seed: int) -> Rolled:
+    """`num` windows of a stage, as many of each of the caches, the same on every rank."""
+    parts = [(cache, rows) for cache in caches for rows in drawn_once(cache, stage.config, num // len(caches), seed)]
+    first, *rest = [_rolled(stage, *part) for part in telling(parts, "rolling windows on", stage.run.tell)]
     return first.joined(lambda *x: torch.cat(x), *rest)
 
 
 @torch.no_grad()
-def _rolled(stage: Stage[CanvasWorldModel], rows: NDArray[np.int64]) -> Rolled:
-    model, cache, device = stage.model, stage.cache, stage.run.device
+def _rolled(stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.int64]) -> Rolled:
+    model, device = stage.model, stage.run.device
     at = frames_ago(cache, rows, range(CONTEXT, -1, -1))
-    frames = stage.frames_at(at)
+    frames = frames_at(cache, at, device)
     past = encode_actions(torch.from_numpy(cache.actions[at[:, :-1]]).to(device), model.spec.action)
     future = Futures.of(cache, rows, stage.config.window)
     actions = encode_actions(future.actions(cache).to(device), model.spec.action)

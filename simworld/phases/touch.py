@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
+from simworld.data.cache import FrameCache
 from simworld.episode import OutcomeSpec
 from simworld.model.mind import Each, Mind
 from simworld.model.outcomes import OutcomeTargets, quantile_error
@@ -28,17 +29,19 @@ class TouchPhase(Stage[CanvasWorldModel]):
     """Guesses and states as the finished belief rolls them on from many windows, half of them with an event ahead.
 
     It learns from what it will be told in use: where the belief errs, it learns how far that is to be believed. Every
-    mind learns from windows in an order of its own.
+    mind learns from windows in an order of its own. Half of the windows are of `interventions`, where there are any.
     """
 
     num_windows: int
     name: str = "touch"
     parts: tuple[str, ...] = ("touch",)
+    interventions: FrameCache | None = None
 
     @cached_property
     def rolled(self) -> Rolled:
         """The same on every rank, rolled on when they are first asked for."""
-        return rolled_once(self, self.num_windows, self.seed + 2)
+        caches = [self.cache] if self.interventions is None else [self.cache, self.interventions]
+        return rolled_once(self, caches, self.num_windows, self.seed + 2)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         assert self.model.touch is not None
@@ -46,7 +49,7 @@ class TouchPhase(Stage[CanvasWorldModel]):
         return {name: torch.stack([losses[name] for losses in every]).mean() for name in every[0]}
 
     def _loss(self, mind: Mind, step: int, seed: int) -> dict[str, Tensor]:
-        seen = self.rolled.part(picked(self.num_windows, self.config.batch, seed, step, self.run))
+        seen = self.rolled.part(picked(len(self.rolled.spotted), self.config.batch, seed, step, self.run))
         heads = self.model.heads
         age_s = self.model.spec.dt_s * torch.arange(1, seen.state.shape[1] + 1, device=self.run.device)
         each = mind.each(seen.guesses, seen.state, self.model.ego(seen.state), age_s.expand(seen.state.shape[:2]))

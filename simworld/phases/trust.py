@@ -12,16 +12,21 @@ from torch import Tensor
 from simworld.believing import BelievingWorldModel
 from simworld.calibrate import calibrate_events
 from simworld.closed_loop import ClosedLoop, Samples
+from simworld.data.cache import FrameCache
 from simworld.phases.common import Stage, picked
 
 
 @dataclass
 class TrustPhase(Stage[BelievingWorldModel[Any]]):
-    """What expects the error of a frame, at the end, on what the finished model imagines from many windows."""
+    """What expects the error of a frame, at the end, on what the finished model imagines from many windows.
+
+    Hazards are calibrated on as many windows of `interventions` besides, where there are any.
+    """
 
     num_windows: int
     name: str = "trust"
     parts: tuple[str, ...] = ("heads.doubt",)
+    interventions: FrameCache | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +48,5 @@ class TrustPhase(Stage[BelievingWorldModel[Any]]):
         """Calibrate trust and the hazards of events on windows of the same episodes."""
         self.model.heads.calibrate_trust(self.samples.features)
         run = self.run
-        calibrate_events(
-            self.model, self.cache, seed=self.seed, device=run.device, autocast=run.autocast, report=run.tell
-        )
+        caches = [self.cache] if self.interventions is None else [self.cache, self.interventions]
+        calibrate_events(self.model, caches, seed=self.seed, device=run.device, autocast=run.autocast, report=run.tell)
