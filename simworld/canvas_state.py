@@ -15,8 +15,9 @@ from simworld.model.outcomes import HeadsConfig
 
 @dataclass(frozen=True)
 class CanvasWorldConfig:
-    """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, 0 for
-    none; `minds`: how many networks tell what comes of those spotted; `sample_steps`: network passes per frame."""
+    """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, and
+    `odometry` channels of what measures the ego's motion in real frames, 0 for none; `minds`: how many networks tell
+    what comes of those spotted; `sample_steps`: network passes per frame."""
 
     belief: BeliefConfig = field(default_factory=BeliefConfig)
     lookout: LookoutConfig = field(default_factory=LookoutConfig)
@@ -24,12 +25,14 @@ class CanvasWorldConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     reckoning: int = 128
     forecast: int = 64
+    odometry: int = 0
     minds: int = 1
     sample_steps: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.reckoning, self.forecast) < 0:
-            raise ValueError(f"widths must be at least 0, got reckoning {self.reckoning}, forecast {self.forecast}")
+        for name in ("reckoning", "forecast", "odometry"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"widths must be at least 0, got {name} {getattr(self, name)}")
         for name in ("minds", "sample_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -22,6 +22,7 @@ from simworld.model.forecast import Forecast
 from simworld.model.guesses import coasted
 from simworld.model.lookout import FARTHEST_M, Lookout
 from simworld.model.noise import NoiseStream
+from simworld.model.odometry import Odometry
 from simworld.model.outcomes import OutcomeHeads, OutcomePrediction, shown_at
 from simworld.model.overview import Overview
 from simworld.model.pixels import to_model, to_uint8
@@ -85,6 +86,11 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         self.reckoning = (
             Reckoning(len(spec.state_names), encoded_size(spec.action), config.reckoning) if reckons else None
         )
+        self.odometry = (
+            Odometry(config.odometry, cameras=spec.cameras, mounts=spec.mounts, dt_s=spec.dt_s)
+            if config.odometry and self.roams
+            else None
+        )
         forecasts = config.forecast and self.roams
         self.forecast = Forecast(spec.state_names, spec.dt_s, config.forecast) if forecasts else None
         num_places = 0 if self.roams else len(self.places)
@@ -141,8 +147,7 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
         k = actions.shape[1]
         told = self.check_actors(actors, (len(actions), k))
         last, before = ({c: _cut(f, at) for c, f in frames.items()} for at in (k, max(0, k - 1)))
-        belief = self.belief.begin(frames, encode_actions(actions, self.spec.action), told)
-        estimate = self.estimate(belief)
+        belief, estimate = self.begun(frames, encode_actions(actions, self.spec.action), told)
         guesses = self.spotted(frames, estimate) if told is None else self.as_guesses(told[:, -1])
         here = self.here(guesses, belief, estimate) if told is None else told[:, -1]
         there, seen = self.canvas.begun(here, len(actions), actions.device)
@@ -160,12 +165,27 @@ class CanvasWorldModel(BelievingWorldModel[CanvasState]):
             step=torch.ones_like(seed),
         )
 
+    def begun(self, frames: Frames, actions: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The belief (b, d) that frames (b, k + 1, h, w, 3), encoded actions (b, k, a) and actors (b, k, n, 9), where
+        any are told, give rise to, and the standardised state (b, s) that is the case at the newest of them."""
+        belief = self.belief.begin(frames, actions, told)
+        state = self.estimate(belief)
+        last = actions.shape[1]
+        if self.odometry is None or last < max(self.odometry.sees):
+            return belief, state
+        at = [last - ago for ago in self.odometry.sees]
+        moving = self.odometry({c: f[:, at] for c, f in frames.items()}, self.ego(state))
+        (mean, std), motion = self.scale, self.canvas.motion_at
+        state = state.clone()
+        state[:, motion] = ((moving - mean[motion]) / std[motion]).clamp(-4, 4).to(state.dtype)
+        return belief, state
+
     @torch.no_grad()
     def seen(self, frames: Frames, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The state (b, s), in its own units, that is the case at the newest of frames (b, k + 1, h, w, 3) with actions
         (b, k, a) between them, as far as they tell, and who is there (b, g, 9), NaN where nobody is."""
         self.check_start(frames, actions)
-        state = self.estimate(self.belief.begin(frames, encode_actions(actions, self.spec.action)))
+        _, state = self.begun(frames, encode_actions(actions, self.spec.action))
         mean, std = self.scale
         return state * std + mean, self.spotted(frames, state)
 

@@ -23,6 +23,7 @@ from simworld.phases import (
     DynamicsPhase,
     ForecastPhase,
     LookoutPhase,
+    OdometryPhase,
     ReckoningPhase,
     ReferencePhase,
     TouchPhase,
@@ -83,9 +84,12 @@ def train_believing(
 def _look_out(
     model: CanvasWorldModel, config: TrainConfig, seen: FrameCache, unseen: FrameCache, run: Run, budget_s: float | None
 ) -> dict[str, float]:
-    """The lookout, then, unless it is an overview, tracks and close-ups on what it says of episodes that it never
-    saw."""
+    """What measures the ego's motion, and the lookout, then, unless it is an overview, tracks and close-ups on what it
+    says of episodes that it never saw."""
     cpu_s: dict[str, float] = {}
+    if model.odometry is not None and config.odometry.steps:
+        odometry = OdometryPhase(model, seen, config.odometry, config.odometry_optim, config.seed, run)
+        cpu_s["odometry"] = fit(odometry, run)
     if config.lookout.steps:
         if isinstance(model.lookout, Overview):
             model.lookout.measure(torch.tensor(seen.actors[::7]))

@@ -34,6 +34,7 @@ READ_BY = {
     "canvas": BELIEVING
     | {"canvas", "lookout", "lookout_optim", "lookout_share", "paint", "paint_optim"}
     | {"tracks", "tracks_optim", "closeups", "closeups_optim"}
+    | {"odometry", "odometry_optim"}
     | {"reckoning", "reckoning_optim", "reckoning_windows", "forecast", "forecast_optim"}
     | {"touch", "touch_optim", "touch_windows", "touch_aside"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
@@ -77,6 +78,10 @@ class TrainConfig:
     lookout: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=6000, batch=32))
     lookout_optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(kind="muon_all", matrix_lr=1.2e-2, cooldown=0.7, weight_decay=0.03)
+    )
+    odometry: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=3000, batch=48))
+    odometry_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="muon_all", lr=1e-3, cooldown=0.8, weight_decay=0.03)
     )
     tracks: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1200, batch=128, event_fraction=0.5))
     tracks_optim: OptimConfig = field(

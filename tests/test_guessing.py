@@ -15,6 +15,7 @@ from simworld.canvas_world_model import NUM_SHOWN, CanvasWorldModel
 from simworld.checkpoint import load_world_model
 from simworld.data.cache import FrameCache
 from simworld.fit import Interrupted
+from simworld.model.actions import encode_actions
 from simworld.model.lookout import LookoutConfig
 from simworld.model.outcomes import shown_at
 from simworld.phases import PhaseConfig
@@ -25,11 +26,13 @@ from .test_world_model import SEEDS, actions_of
 from .tiny_world import CANVAS, film_batch, lively_canvas, write_store
 
 SPEC = driven_spec()
-LOOKING = dataclasses.replace(CANVAS, lookout=LookoutConfig(ago=(1, 0), width=4, most=3), minds=2)
+LOOKOUT = LookoutConfig(ago=(1, 0), width=4, most=3)
+LOOKING = dataclasses.replace(CANVAS, lookout=LOOKOUT, minds=2, odometry=4)
 SHORT = PhaseConfig(steps=3, batch=4, window=4)
 LEARNING = dataclasses.replace(
     PAINTING,
     canvas=LOOKING,
+    odometry=SHORT,
     lookout=SHORT,
     tracks=SHORT,
     closeups=SHORT,
@@ -113,6 +116,22 @@ def test_those_not_drawn_are_for_foresight_alone(monkeypatch: pytest.MonkeyPatch
     assert not torch.equal(car.outcomes.hazard["collision"], nobody.outcomes.hazard["collision"])
 
 
+def test_what_went_by_tells_how_fast_the_ego_goes(world: CanvasWorldModel) -> None:
+    films, odometry = film_batch(2, 5, SPEC), world.odometry
+    assert odometry is not None and odometry.out.bias is not None
+    at, thought = world.canvas.motion_at, world.ego(world.start(*films, seed=SEEDS[:2]).state)
+    world.heads.state_std.fill_(2.0)
+    before = world.ego(world.start(*films, seed=SEEDS[:2]).state)
+    odometry.out.bias[0] = 0.25  # every cell says so, in every round
+    after = world.start(*films, seed=SEEDS[:2])
+    torch.testing.assert_close(world.ego(after.state)[:, 0], before[:, 0] + 1.0)
+    assert len(at) == 2 and float(thought[0, 0]) == pytest.approx(15.0, abs=0.1)
+    frames, actions = films
+    short = {c: f[:, :4] for c, f in frames.items()}, actions[:, :3]
+    known = world.begun(short[0], encode_actions(short[1], SPEC.action))
+    assert torch.equal(known[1], world.estimate(known[0])), "so few frames tell of no motion"
+
+
 def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
     spec = dataclasses.replace(SPEC, mounts={})
     blind = lively_canvas(LOOKING, spec)
@@ -121,7 +140,7 @@ def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
 
 
 def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    """Stopped in the phases of the lookout, of what goes on after it and of touch, and amid films of the canvas."""
+    """Stopped in the phases of odometry, the lookout, what goes on after it and touch, and amid films of the canvas."""
     store = write_store(tmp_path / "store", SPEC)
     config = dataclasses.replace(LEARNING, reckoning_windows=6, touch_windows=6)
 
@@ -129,7 +148,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         return (tmp_path / name / "model/model.safetensors").read_bytes()
 
     train(config, data=store, out=tmp_path / "whole", report=lambda line: None)
-    for steps in (2, 3, 3, 3, 3, 3, 4, 3):
+    for steps in (2, 3, 3, 3, 3, 3, 3, 4, 3):
         with pytest.raises(Interrupted):
             train(config, data=store, out=tmp_path / "parts", report=lambda line: None, stop_after=steps)
     train(config, data=store, out=tmp_path / "parts", report=lambda line: None)

@@ -11,6 +11,7 @@ from simworld.phases.dynamics import DynamicsPhase
 from simworld.phases.encode import encode_all
 from simworld.phases.forecast import ForecastPhase
 from simworld.phases.lookout import LookoutPhase
+from simworld.phases.odometry import OdometryPhase
 from simworld.phases.reckoning import ReckoningPhase
 from simworld.phases.reference import ReferencePhase
 from simworld.phases.touch import TouchPhase
@@ -25,6 +26,7 @@ __all__ = [
     "DynamicsPhase",
     "ForecastPhase",
     "LookoutPhase",
+    "OdometryPhase",
     "PhaseConfig",
     "ReckoningPhase",
     "ReferencePhase",

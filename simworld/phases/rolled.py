@@ -76,8 +76,7 @@ def _rolled(stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.
     future = Futures.of(cache, rows, stage.config.window)
     actions = encode_actions(future.actions(cache).to(device), model.spec.action)
     with stage.run.autocasting():
-        belief = model.belief.begin(frames, past).float()
-        state = model.estimate(belief).float()
+        belief, state = (x.float() for x in model.begun(frames, past))
         spotted = guesses = model.spotted(frames, state).float()
         every, states, told = [], [], []
         for action in actions.unbind(1):
