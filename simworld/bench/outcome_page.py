@@ -51,8 +51,8 @@ def draw(questions: Questions, answers: Answers, found: dict[str, Any], config: 
 
 def write_page(found: dict[str, Any], out: Path) -> None:
     """Write ``out/outcomes.html`` from the report's content and the pictures that lie in `out`."""
-    beside = {"told who is there": found["told"]} if found["told"] else {}
-    baselines = beside | found["baselines"]
+    beside = {"told who is there": found["told"], "drawn actions": found["regardless"]}
+    baselines = {name: of for name, of in beside.items() if of} | found["baselines"]
     columns = ["figure", "simworld", *(name.replace("_", " ") for name in baselines)]
     names = [name for name in FIGURES if name in found]
     names += [name for name in found if name.endswith(OF_EVENTS) and name not in names]
