@@ -25,6 +25,7 @@ from simworld.model.carrying import Carrier, Motion
 from simworld.model.closeup import CloseUps
 from simworld.model.gathering import each_one
 from simworld.model.guesses import USUAL
+from simworld.model.rays import rays_of
 from simworld.model.sampling import sampled
 from simworld.model.tracks import Tracks
 from simworld.nets.detector import CELL, Detector
@@ -86,11 +87,7 @@ class Lookout(nn.Module):
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
         self.register_buffer("bodies", typical_bodies(), persistent=False)
         for camera, (h, w) in cameras.items():
-            half = mounts[camera].half_height
-            v, u = ((torch.arange(n // CELL) + 0.5) / (n // CELL) * 2 - 1 for n in (h, w))
-            up, right = torch.meshgrid(-v * half, u * half * w / h, indexing="ij")
-            rays = torch.stack([right, up, right.abs(), torch.full_like(up, 16 * half / h)], dim=-1)
-            self.register_buffer(f"rays_{camera}", rays, persistent=False)
+            self.register_buffer(f"rays_{camera}", rays_of(mounts[camera], h, w), persistent=False)
 
     def loss(self, frames: dict[str, Tensor], actors: Tensor, ego: Tensor) -> Tensor:
         """How wrong the cells are, in frames of `config.ago`, of actors (b, n, 9); the ego's speed in m/s and yaw rate

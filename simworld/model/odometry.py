@@ -24,6 +24,7 @@ from simworld.model.carrying import Carrier, Motion
 from simworld.model.guesses import USUAL
 from simworld.model.pixels import to_model
 from simworld.model.precision import exactly
+from simworld.model.rays import rays_of
 from simworld.model.sampling import sampled
 from simworld.nets.detector import Residual
 
@@ -33,7 +34,6 @@ UNITS = (2.0, 0.04)  # in which errors of speed and yaw rate are told
 ROUND = 0.1  # errors, in units, below which they are squared
 ROUNDS = 2  # how often pictures are carried
 FIRST, GEOMETRY = 24, 6  # channels of the finest map, and numbers that tell cells and cameras apart
-CELL = 4  # pixels on a side
 
 
 class Odometry(nn.Module):
@@ -106,9 +106,7 @@ class Odometry(nn.Module):
 
 
 def _rays(mount: Mount, h: int, w: int) -> Tensor:
-    """Where the cells of a camera look: right and up, and where it looks itself (h / 4, w / 4, GEOMETRY)."""
-    half = mount.half_height
-    v, u = ((torch.arange(n // CELL) + 0.5) / (n // CELL) * 2 - 1 for n in (h, w))
-    up, right = torch.meshgrid(-v * half, u * half * w / h, indexing="ij")
-    cos, sin = (torch.full_like(up, turn(mount.heading_rad)) for turn in (math.cos, math.sin))
-    return torch.stack([right, up, right.abs(), torch.full_like(up, 16 * half / h), cos, sin], dim=-1)
+    """Where the cells of a camera look, and where it looks itself (h / 4, w / 4, GEOMETRY)."""
+    rays = rays_of(mount, h, w)
+    heading = torch.tensor([math.cos(mount.heading_rad), math.sin(mount.heading_rad)])
+    return torch.cat([rays, heading.expand(*rays.shape[:2], -1)], dim=-1)
