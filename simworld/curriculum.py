@@ -42,12 +42,13 @@ def train_believing(
     config: TrainConfig,
     cache: FrameCache,
     run: Run,
-    interventions: FrameCache | None = None,
+    interventions: tuple[FrameCache, ...] = (),
 ) -> dict[str, float]:
     """Lookout, tracks, close-ups, belief, reckoning, forecast, touch, then what draws its frames (for `latent` a codec
     first and all latents between), then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
-    drawn, drawn_aside = (None, None) if interventions is None else interventions.parted(config.aside, FEW)
+    parted = [other.parted(config.aside, FEW) for other in interventions]
+    drawn, drawn_aside = (tuple(parts[i] for parts in parted) for i in (0, 1))
     seen, unseen = _parted_for_touch(model, config, cache)
     budget_s = None if config.budget_min is None else 60 * config.budget_min
     cpu_s: dict[str, float] = {}
@@ -73,9 +74,7 @@ def train_believing(
         cpu_s["dynamics"] = fit(dynamics, run, budget_s=None if budget_s is None else budget_s - sum(cpu_s.values()))
     if config.trust.steps:
         num = config.trust_windows
-        trust = TrustPhase(
-            model, aside, config.trust, config.trust_optim, config.seed, run, num, interventions=drawn_aside
-        )
+        trust = TrustPhase(model, aside, config.trust, config.trust_optim, config.seed, run, num, others=drawn_aside)
         cpu_s["trust"] = fit(trust, run)
         trust.finish()
     return cpu_s
@@ -106,12 +105,14 @@ def _look_out(
 
 
 def _go_on(
-    model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run: Run, interventions: FrameCache | None
+    model: CanvasWorldModel, config: TrainConfig, unseen: FrameCache, run: Run, drawn: tuple[FrameCache, ...]
 ) -> dict[str, float]:
     """How the state and the others go on, and what comes of it, where the belief rolls on what it never saw."""
     cpu_s: dict[str, float] = {}
     num = config.reckoning_windows
-    reckoning = ReckoningPhase(model, unseen, config.reckoning, config.reckoning_optim, config.seed, run, num)
+    reckoning = ReckoningPhase(
+        model, unseen, config.reckoning, config.reckoning_optim, config.seed, run, num, others=drawn
+    )
     if model.reckoning is not None and config.reckoning.steps:
         cpu_s["reckoning"] = fit(reckoning, run)
         reckoning.finish()
@@ -125,9 +126,7 @@ def _go_on(
         for mind in model.touch.minds:
             mind.tokens.measure(met)
         num = config.touch_windows
-        touch = TouchPhase(
-            model, unseen, config.touch, config.touch_optim, config.seed, run, num, interventions=interventions
-        )
+        touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, num, others=drawn)
         cpu_s["touch"] = fit(touch, run)
         touch.finish()
     return cpu_s

@@ -55,8 +55,8 @@ class TrainConfig:
     they hold of episodes that they know by heart is too good. What expects the error learns last, from `trust_windows`
     windows of episodes that no other saw, and hazards are calibrated there: the share `aside` of a large store's.
     `interventions` is the path of another store, in which actions were drawn regardless of what is around; half of the
-    windows of touch, and of those that hazards are calibrated on, are of it, or else actions are taken for signs of
-    what whoever chose them knew.
+    windows of reckoning, forecast and touch, and of those that hazards are calibrated on, are of it, or else actions
+    are taken for signs of what whoever chose them knew.
     `init` is a checkpoint to go on from, whose codec is kept, and `lookout_init` one whose lookout is taken over with
     all that goes on from what it spots. Of a store's `cameras` the model has these, or all. A phase of no steps is left
     out.

@@ -108,16 +108,16 @@ def _train(config: TrainConfig, cache: FrameCache, run: Run, films: StartFilms) 
     return folder
 
 
-def _interventions(config: TrainConfig, cache: FrameCache) -> FrameCache | None:
-    """The store of drawn actions, as the same cameras saw it; ValueError where it is of another env."""
+def _interventions(config: TrainConfig, cache: FrameCache) -> tuple[FrameCache, ...]:
+    """The store of drawn actions, if any, as the same cameras saw it; ValueError where it is of another env."""
     if config.interventions is None:
-        return None
+        return ()
     drawn = EpisodeStore(Path(config.interventions)).cache(tuple(cache.spec.cameras))
     for what in ("cameras", "action", "outcomes", "state_names"):
         ours, theirs = getattr(cache.spec, what), getattr(drawn.spec, what)
         if ours != theirs:
             raise ValueError(f"{config.interventions} has other {what} ({theirs}) than the data ({ours})")
-    return drawn
+    return (drawn,)
 
 
 def _model_config(config: TrainConfig, cache: FrameCache) -> CanvasWorldConfig | LatentConfig | ReferenceWorldConfig:

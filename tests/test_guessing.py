@@ -181,7 +181,7 @@ def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, mo
     assert rows["touch"] == rows["paint"], "where the belief does not learn, every episode is new to it"
 
 
-def test_half_of_what_touch_learns_from_are_drawn_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_what_goes_on_is_learned_from_drawn_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, drawn = (write_store(tmp_path / name, SPEC) for name in ("store", "drawn"))
     config = dataclasses.replace(LEARNING, reckoning_windows=6, touch_windows=6, interventions=str(drawn))
     seen: dict[str, list[Path]] = {}
@@ -190,14 +190,14 @@ def test_half_of_what_touch_learns_from_are_drawn_actions(tmp_path: Path, monkey
         seen.setdefault(stage.name, []).extend([cache.path.parents[1]] * len(rows))
         return rolled(stage, cache, rows)
 
-    def calibrating(model: Any, caches: list[FrameCache], **rest: Any) -> None:
+    def calibrating(model: Any, caches: tuple[FrameCache, ...], **rest: Any) -> None:
         seen["hazards"] = [cache.path.parents[1] for cache in caches]
 
     rolled = importlib.import_module("simworld.phases.rolled")._rolled
     monkeypatch.setattr("simworld.phases.rolled._rolled", note)
     monkeypatch.setattr("simworld.phases.trust.calibrate_events", calibrating)
     train(config, data=store, out=tmp_path / "run", report=lambda line: None)
-    assert seen["touch"] == 3 * [store] + 3 * [drawn] and seen["reckoning"] == 6 * [store]
+    assert seen["touch"] == seen["reckoning"] == 3 * [store] + 3 * [drawn]
     assert seen["hazards"] == [store, drawn]
 
 

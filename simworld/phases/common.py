@@ -41,7 +41,8 @@ class PhaseConfig:
 
 @dataclass
 class Stage(Generic[ModelT]):
-    """What every phase is given: the model, the record that it learns from, for how long and how fast."""
+    """What every phase is given: the model, the record that it learns from, for how long and how fast. Some learn as
+    much from each of `others`."""
 
     model: ModelT
     cache: FrameCache
@@ -49,10 +50,16 @@ class Stage(Generic[ModelT]):
     optim: OptimConfig
     seed: int
     run: Run
+    others: tuple[FrameCache, ...] = field(default=(), kw_only=True)
     steps: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.steps = self.config.steps
+
+    @property
+    def caches(self) -> tuple[FrameCache, ...]:
+        """All that it learns from."""
+        return (self.cache, *self.others)
 
     def frames_at(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         """What every camera recorded at the rows (...): uint8 (..., h, w, 3)."""

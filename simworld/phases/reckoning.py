@@ -28,10 +28,10 @@ class ReckoningPhase(Stage[CanvasWorldModel]):
     @cached_property
     def rolled(self) -> Rolled:
         """The same on every rank, rolled on when they are first asked for."""
-        return rolled_once(self, [self.cache], self.num_windows, self.seed + 6)
+        return rolled_once(self, self.num_windows, self.seed + 6)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
-        seen = self.rolled.part(picked(self.num_windows, self.config.batch, self.seed, step, self.run))
+        seen = self.rolled.part(picked(len(self.rolled.spotted), self.config.batch, self.seed, step, self.run))
         reckoning, heads = self.model.reckoning, self.model.heads
         assert reckoning is not None
         states, true = seen.carried(reckoning.reckoned)[:, 1:], heads.standard_state(seen.targets.state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,10 @@ class Rolled:
         return Rolled(**values)
 
 
-def rolled_once(stage: Stage[CanvasWorldModel], caches: Sequence[FrameCache], num: int, seed: int) -> Rolled:
-    """`num` windows of a stage, as many of each of the caches, the same on every rank."""
-    parts = [(cache, rows) for cache in caches for rows in drawn_once(cache, stage.config, num // len(caches), seed)]
+def rolled_once(stage: Stage[CanvasWorldModel], num: int, seed: int) -> Rolled:
+    """`num` windows of a stage, as many of each of its caches, the same on every rank."""
+    each = num // len(stage.caches)
+    parts = [(cache, rows) for cache in stage.caches for rows in drawn_once(cache, stage.config, each, seed)]
     first, *rest = [_rolled(stage, *part) for part in telling(parts, "rolling windows on", stage.run.tell)]
     return first.joined(lambda *x: torch.cat(x), *rest)
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.data.cache import FrameCache
 from simworld.episode import OutcomeSpec
 from simworld.model.mind import Each, Mind
 from simworld.model.outcomes import OutcomeTargets, quantile_error
@@ -29,19 +28,17 @@ class TouchPhase(Stage[CanvasWorldModel]):
     """Guesses and states as the finished belief rolls them on from many windows, half of them with an event ahead.
 
     It learns from what it will be told in use: where the belief errs, it learns how far that is to be believed. Every
-    mind learns from windows in an order of its own. Half of the windows are of `interventions`, where there are any.
+    mind learns from windows in an order of its own.
     """
 
     num_windows: int
     name: str = "touch"
     parts: tuple[str, ...] = ("touch",)
-    interventions: FrameCache | None = None
 
     @cached_property
     def rolled(self) -> Rolled:
         """The same on every rank, rolled on when they are first asked for."""
-        caches = [self.cache] if self.interventions is None else [self.cache, self.interventions]
-        return rolled_once(self, caches, self.num_windows, self.seed + 2)
+        return rolled_once(self, self.num_windows, self.seed + 2)
 
     def loss(self, step: int, progress: float) -> dict[str, Tensor]:
         assert self.model.touch is not None

@@ -12,7 +12,6 @@ from torch import Tensor
 from simworld.believing import BelievingWorldModel
 from simworld.calibrate import calibrate_events
 from simworld.closed_loop import ClosedLoop, Samples
-from simworld.data.cache import FrameCache
 from simworld.phases.common import Stage, picked
 
 
@@ -20,13 +19,12 @@ from simworld.phases.common import Stage, picked
 class TrustPhase(Stage[BelievingWorldModel[Any]]):
     """What expects the error of a frame, at the end, on what the finished model imagines from many windows.
 
-    Hazards are calibrated on as many windows of `interventions` besides, where there are any.
+    Hazards are calibrated on as many windows of `others` besides.
     """
 
     num_windows: int
     name: str = "trust"
     parts: tuple[str, ...] = ("heads.doubt",)
-    interventions: FrameCache | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,5 +46,6 @@ class TrustPhase(Stage[BelievingWorldModel[Any]]):
         """Calibrate trust and the hazards of events on windows of the same episodes."""
         self.model.heads.calibrate_trust(self.samples.features)
         run = self.run
-        caches = [self.cache] if self.interventions is None else [self.cache, self.interventions]
-        calibrate_events(self.model, caches, seed=self.seed, device=run.device, autocast=run.autocast, report=run.tell)
+        calibrate_events(
+            self.model, self.caches, seed=self.seed, device=run.device, autocast=run.autocast, report=run.tell
+        )
