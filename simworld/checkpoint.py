@@ -88,9 +88,16 @@ def load_world_model(
     try:
         spec = EpisodeSpec.from_json(meta["spec"])
         model = build_world_model(meta["model"], {**meta["config"], **(overrides or {})}, spec)
-        missing, foreign = model.load_state_dict(weights, strict=False)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{folder} is a damaged checkpoint ({str(error).splitlines()[0]}); copy it again") from error
+    try:
+        missing, foreign = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        what = str(error).splitlines()[1].strip().partition(":")[0]
+        raise ValueError(
+            f"{folder} holds weights of another model than this simworld builds ({what}); "
+            f"train on from it with train.init={folder}"
+        ) from error
     if missing or foreign:
         first = (list(missing) + list(foreign))[0]
         raise ValueError(f"{folder} does not hold the weights its config describes (first mismatch: {first})")

@@ -115,7 +115,7 @@ def test_truncated_or_missing_weights_are_named(copied: Path) -> None:
         ({"spec": None}, "not an episode spec"),
         ({"spec": {"env_id": "tiny"}}, "not an episode spec"),
         ({"config": []}, "damaged"),
-        ({"config": {"dynamics": {"registers": 3}}}, "damaged"),
+        ({"config": {"dynamics": {"registers": 3}}}, "size mismatch for codec.mean"),
         ({"model": "latnt"}, "did you mean latent"),
     ],
 )
