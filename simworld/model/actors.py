@@ -70,10 +70,25 @@ def present(actors: Tensor) -> Tensor:
 def meant(spotted: Tensor, actors: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the recorded actors (b, n, 9) the spotted ones (b, m, 9) are, (b, m, 9) without NaN, and of whom that is
     known (b, m)."""
-    apart = torch.linalg.vector_norm(spotted[:, :, None, 1:3] - actors[:, None, :, 1:3], dim=-1)
-    least, which = apart.nan_to_num(torch.inf).min(dim=2)
+    least, which = _apart(spotted, actors).min(dim=2)
     true = torch.nan_to_num(actors).gather(1, which[..., None].expand(-1, -1, actors.shape[-1]))
-    return true, least < SAME_M + SAME_PER_M * torch.linalg.vector_norm(spotted[..., 1:3], dim=-1)
+    return true, least < _reach(spotted)
+
+
+def within_reach(spotted: Tensor, actors: Tensor) -> Tensor:
+    """Whether each of the spotted (b, m, 9) may be each of the actors (b, n, 9), as far as that hangs on where they
+    are, (b, m, n)."""
+    return _apart(spotted, actors) < _reach(spotted)[..., None]
+
+
+def _apart(spotted: Tensor, actors: Tensor) -> Tensor:
+    """How far in m the spotted (b, m, 9) are from actors (b, n, 9), (b, m, n); for ever where either is absent."""
+    return torch.linalg.vector_norm(spotted[:, :, None, 1:3] - actors[:, None, :, 1:3], dim=-1).nan_to_num(torch.inf)
+
+
+def _reach(spotted: Tensor) -> Tensor:
+    """How far in m who is meant may be from the spotted (b, m, 9), (b, m)."""
+    return SAME_M + SAME_PER_M * torch.linalg.vector_norm(spotted[..., 1:3], dim=-1)
 
 
 def tell_some(actors: Tensor, drop: float, noise: NoiseStream) -> tuple[Tensor, Tensor]:

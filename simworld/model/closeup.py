@@ -8,7 +8,8 @@ several frames, and in the world instead of the picture). As boards are put up s
 each wrong in another way, and read as they are and in a mirror: what they tell is wrong in as many ways, and their mean
 less so (test-time augmentation, as in Krizhevsky et al. 2012, "ImageNet Classification"). And who was thought to go
 far too slowly is soon off his board, so there are two looks, the second by what the first one told (iterative
-refinement, as in Teed and Deng 2020, "RAFT").
+refinement, as in Teed and Deng 2020, "RAFT"). Whether anybody is there at all shows best of all this closely, so that
+many may be spotted whom a glance alone would not be believed.
 
 Letters: b batch, k frames, n actors, m those of all films who are there, p points of a board, h and w pixels.
 """
@@ -39,9 +40,11 @@ PIXEL_M, PIXEL_PER_M = 0.25, 0.025  # their size: at least so much, and so much 
 HIGH_M = 0.8  # the middle of a board above the ground
 BESIDE = 9.0  # where no picture has anything
 NUM_NOTES = len(ACTOR_CLASSES) + 12
-NUM_TOLD = 6 + len(ACTOR_CLASSES)  # velocity and place along the ray and across, cosine and sine of the heading; class
+# Velocity and place along the ray and across, cosine and sine of the heading; class; whether anybody is there.
+NUM_TOLD = 7 + len(ACTOR_CLASSES)
 FASTER, FARTHER = 8.0, 4.0  # pixels a second, and pixels, by which velocities and places are told
-SURE = 4.0  # the logit of the class that was told, until it learns
+SURE, THERE = 4.0, 2.0  # the logits of the class that was told, and of somebody being there, until it learns
+LEAST = 0.5  # the least probability of somebody that is believed
 LIKE_MPS = 10.0
 # By how much boards are put up elsewhere, in pixels along x and y, and go faster, in pixels a second: 0 in the mean.
 SHAKES = ((0, 0, 0, 0), (0.7, 0.7, 1, -1), (-0.7, 0.7, -1, 1), (0.7, -0.7, -1, -1), (-0.7, -0.7, 1, 1))
@@ -50,6 +53,7 @@ ASIDE = (1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)  # what a mirror turns 
 UNIT = 4.0  # errors come in units of so many pixels, and pixels a second
 ROUND = (0.1, 0.05, 0.3)  # errors of velocity, place and heading below which they are squared
 COUNTS = (2.0, 2.0, 0.3, 0.3)  # how much those cost, and the class
+FALSE = 1.0  # how much it costs that nobody is there, or somebody is
 NEAR_M = 15.0  # where an actor counts half
 
 
@@ -70,17 +74,19 @@ class CloseUp(NamedTuple):
 
 
 class Better(NamedTuple):
-    """Places and velocities (m, 2), cosine and sine of headings (m, 2), logits of classes (m, c)."""
+    """Places and velocities (m, 2), cosine and sine of headings (m, 2), logits of classes (m, c), and of anybody being
+    there (m,)."""
 
     place: Tensor
     velocity: Tensor
     heading: Tensor
     kinds: Tensor
+    there: Tensor
 
     def mirrored(self) -> Better:
         """As a mirror shows them."""
         aside = self.place.new_tensor([1.0, -1.0])
-        return Better(self.place * aside, self.velocity * aside, self.heading * aside, self.kinds)
+        return Better(self.place * aside, self.velocity * aside, self.heading * aside, self.kinds, self.there)
 
 
 class CloseUps(nn.Module):
@@ -106,13 +112,14 @@ class CloseUps(nn.Module):
 
     def forward(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """spotted (b, n, 9), NaN where nobody is, frames {camera: uint8 (b, k, h, w, 3)} and the ego's speed in m/s and
-        yaw rate in rad/s (b, 2), to (b, n, 9)."""
+        yaw rate in rad/s (b, 2), to (b, n, 9), of whom those are left who are believed to be there."""
+        sure = torch.ones_like(spotted[..., 0])
         for num in BOARDS_UP:
-            spotted = self.look(spotted, frames, ego, num)
-        return spotted
+            spotted, sure = self.look(spotted, frames, ego, num)
+        return spotted.masked_fill((sure < LEAST)[..., None], torch.nan)
 
-    def look(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor, num: int) -> Tensor:
-        """The same by one look at `num` boards of everybody."""
+    def look(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor, num: int) -> tuple[Tensor, Tensor]:
+        """All of them by one look at `num` boards of everybody, and how surely each is there (b, n)."""
         told = self._mean([self.taken(view, frames, ego) for view in self._views(spotted, num)])
         kind = told.kinds.argmax(-1)
         heading = torch.atan2(told.heading[:, 1], told.heading[:, 0])
@@ -120,10 +127,13 @@ class CloseUps(nn.Module):
         better[present(spotted)] = torch.cat(
             [kind[:, None].float(), told.place, heading[:, None], told.velocity, self.bodies[kind]], dim=-1
         )
-        return better
+        sure = torch.zeros_like(spotted[..., 0])
+        sure[present(spotted)] = told.there.sigmoid().to(sure.dtype)
+        return better, sure
 
     def loss(self, seen: CloseUp, true: Tensor, known: Tensor) -> Tensor:
-        """How far off the truth (m, 9) they are, of those of whom it is `known` (m,)."""
+        """How far off the truth (m, 9) they are, of those of whom it is `known` (m,), and that nobody is told to be
+        there where it is not."""
         told, unit = self.told(seen), UNIT * pixel_m(seen.rows)[:, None]
         heading = torch.stack([true[:, 3].cos(), true[:, 3].sin()], dim=-1)
         off = [(told.velocity - true[:, 4:6]) / unit, (told.place - true[:, 1:3]) / unit, told.heading - heading]
@@ -134,7 +144,10 @@ class CloseUps(nn.Module):
         parts.append(F.cross_entropy(told.kinds, true[:, 0].long(), reduction="none"))
         each = torch.stack([count * part for count, part in zip(COUNTS, parts, strict=True)]).sum(0)
         counts = known / (1 + torch.linalg.vector_norm(true[:, 1:3], dim=-1) / NEAR_M)
-        return (each * counts).sum() / counts.sum().clamp(min=1e-6)
+        off_the_truth = (each * counts).sum() / counts.sum().clamp(min=1e-6)
+        near = 1 / (1 + torch.linalg.vector_norm(seen.rows[:, 1:3], dim=-1) / NEAR_M)
+        wrong = F.binary_cross_entropy_with_logits(told.there, known.float(), reduction="none")
+        return off_the_truth + FALSE * (wrong * near).sum() / near.sum().clamp(min=1e-6)
 
     @torch.no_grad()
     def taken(self, spotted: Tensor, frames: dict[str, Tensor], ego: Tensor) -> CloseUp:
@@ -150,13 +163,14 @@ class CloseUps(nn.Module):
         """What they are, by their close-ups."""
         rows, ray, pixel = seen.rows, _ray(seen.rows), pixel_m(seen.rows)[:, None]
         out = self.net(seen.pictures, seen.shown, self._notes(seen))
-        faster, farther, turn, kinds = out.split([2, 2, 2, len(ACTOR_CLASSES)], dim=-1)
+        faster, farther, turn, kinds, there = out.split([2, 2, 2, len(ACTOR_CLASSES), 1], dim=-1)
         heading = torch.stack([rows[:, 3].cos(), rows[:, 3].sin()], dim=-1)
         return Better(
             rows[:, 1:3] + FARTHER * pixel * turned_rows(farther, ray),
             rows[:, 4:6] + FASTER * pixel * turned_rows(faster, ray),
             heading + turned_rows(turn, ray),
             SURE * F.one_hot(rows[:, 0].long(), len(ACTOR_CLASSES)) + kinds,
+            THERE + there[:, 0],
         )
 
     def _views(self, spotted: Tensor, num: int) -> list[Tensor]:

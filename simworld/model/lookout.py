@@ -26,6 +26,7 @@ from simworld.model.closeup import CloseUps
 from simworld.model.gathering import each_one
 from simworld.model.guesses import USUAL
 from simworld.model.rays import rays_of
+from simworld.model.remembering import remembered
 from simworld.model.sampling import sampled
 from simworld.model.tracks import Tracks
 from simworld.nets.detector import CELL, Detector
@@ -38,7 +39,7 @@ LOG_MID, BEARING_RAD, NEAR_M = 2.5, 0.2, 15.0  # scales; at NEAR_M an actor coun
 # Velocities are told by what shows, m/s for every m of distance and of FROM_M beside it; they count in these units.
 ALONG_MPS, ACROSS_MPS, FROM_M = 10.0, 5.0, 5.0
 FARTHEST_M = 50.0
-SURE = 0.4  # the least probability of somebody that is believed
+SURE = 0.3  # the least probability of somebody for whom a closer look is worth it
 APART = (1.5, 0.15, 1.2, 0.03)  # what is one actor: so many m along the ray and per m of distance, and across it
 
 
@@ -152,7 +153,13 @@ class Lookout(nn.Module):
     @torch.no_grad()
     def tracked(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
         """The same as all looks together tell it."""
-        return self.tracks(self.look(frames, ego), ego)
+        return self.tracks(self.recalled(frames, ego), ego)
+
+    @torch.no_grad()
+    def recalled(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:
+        """The same as each look tells it (b, looks, most, 9), in the frame that the ego had then; the last one with
+        those who were spotted before it alone."""
+        return remembered(self.look(frames, ego), self.tracks.spans_s, ego)
 
     @torch.no_grad()
     def look(self, frames: dict[str, Tensor], ego: Tensor) -> Tensor:

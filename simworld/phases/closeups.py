@@ -53,7 +53,7 @@ class CloseUpsPhase(Stage[CanvasWorldModel]):
         frames = {c: relit(f, noise) for c, f in self.frames_at(at).items()}
         spotted, again = _shaken(spotted, noise), noise.uniform(1)[:, 0] < 0.5
         with torch.no_grad():
-            once = lookout.closeups.look(spotted[again], {c: f[again] for c, f in frames.items()}, ego[again], 1)
+            once, _ = lookout.closeups.look(spotted[again], {c: f[again] for c, f in frames.items()}, ego[again], 1)
         spotted[again] = once
         seen = lookout.closeups.taken(spotted, frames, ego)
         actors, there = torch.from_numpy(self.cache.actors[rows]).to(self.run.device), present(spotted)

@@ -52,4 +52,4 @@ class TracksPhase(Stage[CanvasWorldModel]):
         noise = NoiseStream(place, torch.full_like(place, self.seed))
         ego = about_known(self.model, state, noise)
         with self.run.autocasting():
-            return lookout.look(frames, ego).float(), ego, actors
+            return lookout.recalled(frames, ego).float(), ego, actors

@@ -135,6 +135,17 @@ def test_the_absent_neither_count_nor_cost() -> None:
     assert float(loss.detach()) == 0.0 and bool(made(nobody, film(), EGO).isnan().all())
 
 
+def test_who_is_hardly_there_is_told_of_no_more() -> None:
+    made = closeups()
+    seen, known = made.taken(SCENE, film(), EGO), torch.tensor([1.0, 1.0, 0.0])
+    at_first = float(made.loss(seen, seen.rows, known).detach())
+    with torch.no_grad():
+        made.net.out.bias[-1] = -8.0
+    assert bool(made(SCENE, film(), EGO).isnan().all())
+    assert float(made.loss(seen, seen.rows, torch.zeros(3)).detach()) < 0.1 < at_first
+    assert float(made.loss(seen, seen.rows, known).detach()) > at_first
+
+
 def test_errors_of_the_ego_are_those_of_the_others_as_well() -> None:
     """Who goes on as thought, beside an ego that goes on as thought, is where he really is beside the real one."""
     moved = EGO + torch.tensor([[1.5, 0.02], [-0.7, -0.01]])
