@@ -70,7 +70,7 @@ def present(actors: Tensor) -> Tensor:
 def meant(spotted: Tensor, actors: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the recorded actors (b, n, 9) the spotted ones (b, m, 9) are, (b, m, 9) without NaN, and of whom that is
     known (b, m)."""
-    least, which = _apart(spotted, actors).min(dim=2)
+    least, which = distances(spotted, actors).min(dim=2)
     true = torch.nan_to_num(actors).gather(1, which[..., None].expand(-1, -1, actors.shape[-1]))
     return true, least < _reach(spotted)
 
@@ -78,10 +78,10 @@ def meant(spotted: Tensor, actors: Tensor) -> tuple[Tensor, Tensor]:
 def within_reach(spotted: Tensor, actors: Tensor) -> Tensor:
     """Whether each of the spotted (b, m, 9) may be each of the actors (b, n, 9), as far as that hangs on where they
     are, (b, m, n)."""
-    return _apart(spotted, actors) < _reach(spotted)[..., None]
+    return distances(spotted, actors) < _reach(spotted)[..., None]
 
 
-def _apart(spotted: Tensor, actors: Tensor) -> Tensor:
+def distances(spotted: Tensor, actors: Tensor) -> Tensor:
     """How far in m the spotted (b, m, 9) are from actors (b, n, 9), (b, m, n); for ever where either is absent."""
     return torch.linalg.vector_norm(spotted[:, :, None, 1:3] - actors[:, None, :, 1:3], dim=-1).nan_to_num(torch.inf)
 

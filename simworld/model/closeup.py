@@ -124,11 +124,12 @@ class CloseUps(nn.Module):
         kind = told.kinds.argmax(-1)
         heading = torch.atan2(told.heading[:, 1], told.heading[:, 0])
         better = torch.full_like(spotted, torch.nan)
-        better[present(spotted)] = torch.cat(
+        there = present(spotted)
+        better[there] = torch.cat(
             [kind[:, None].float(), told.place, heading[:, None], told.velocity, self.bodies[kind]], dim=-1
         )
         sure = torch.zeros_like(spotted[..., 0])
-        sure[present(spotted)] = told.there.sigmoid().to(sure.dtype)
+        sure[there] = told.there.sigmoid().to(sure.dtype)
         return better, sure
 
     def loss(self, seen: CloseUp, true: Tensor, known: Tensor) -> Tensor:

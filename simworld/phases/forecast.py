@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simworld.canvas_world_model import CanvasWorldModel
-from simworld.model.actors import meant
+from simworld.model.actors import distances, meant
 from simworld.model.carrying import Motion
 from simworld.model.guesses import coasted
 from simworld.phases.common import Stage, picked
@@ -69,8 +69,7 @@ def followed(seen: Rolled, model: CanvasWorldModel) -> tuple[Tensor, Tensor]:
     for t in range(ego.shape[1]):
         coming = coasted(where, Motion.of(ego[:, t, 0], ego[:, t, 1], model.spec.dt_s))
         there = torch.where((seen.targets.steps_left[:, t] > 0)[:, None, None], seen.actors[:, t], torch.nan)
-        apart = torch.linalg.vector_norm(coming[:, :, None, 1:3] - there[:, None, :, 1:3], dim=-1).nan_to_num(torch.inf)
-        apart = apart.masked_fill(coming[:, :, None, 0] != there[:, None, :, 0], torch.inf)
+        apart = distances(coming, there).masked_fill(coming[:, :, None, 0] != there[:, None, :, 0], torch.inf)
         least, which = apart.min(dim=2)
         known = known & (least < JUMP_M)
         found = torch.nan_to_num(there).gather(1, which[..., None].expand(-1, -1, there.shape[-1]))
