@@ -17,7 +17,8 @@ from simworld.model.outcomes import HeadsConfig
 class CanvasWorldConfig:
     """`reckoning` and `forecast`: hidden width of what carries the state on, and the others who were spotted, and
     `odometry` channels of what measures the ego's motion in real frames, 0 for none; `minds`: how many networks tell
-    what comes of those spotted; `sample_steps`: network passes per frame."""
+    what comes of those spotted; `consequences`: whether what actions lead to is carried on beside the belief;
+    `sample_steps`: network passes per frame."""
 
     belief: BeliefConfig = field(default_factory=BeliefConfig)
     lookout: LookoutConfig = field(default_factory=LookoutConfig)
@@ -27,6 +28,7 @@ class CanvasWorldConfig:
     forecast: int = 64
     odometry: int = 0
     minds: int = 1
+    consequences: bool = False
     sample_steps: int = 1
 
     def __post_init__(self) -> None:
@@ -42,8 +44,9 @@ class CanvasWorldConfig:
 class CanvasState:
     """last, before and first {camera: uint8 (b, h, w, 3)}: the newest frames, and the newest real one; actors (b, n, 9)
     that were drawn in the newest, NaN where absent, and the boxes seen {camera: (b, n, 4)} in which the first showed
-    them; guesses (b, g, 9) of who else is there; belief (b, d) and standardised state (b, s) of the newest; crossed
-    (b, 6), how the ego has moved across the road since the first (see `Moved`); seed and step int64 (b,)."""
+    them; guesses (b, g, 9) of who else is there; belief (b, d) and standardised state (b, s) of the newest, and what
+    is held of consequences (b, d), or (b, 0) where a model has no cell for them; crossed (b, 6), how the ego has moved
+    across the road since the first (see `Moved`); seed and step int64 (b,)."""
 
     last: Frames
     before: Frames
@@ -53,6 +56,7 @@ class CanvasState:
     guesses: Tensor
     belief: Tensor
     state: Tensor
+    held: Tensor
     crossed: Tensor
     seed: Tensor
     step: Tensor
@@ -64,14 +68,15 @@ class CanvasState:
 
 class Believed(NamedTuple):
     """What is the case after an encoded action (b, a): who is guessed to be there (b, g, 9), which is `untold` unless a
-    model is told of others or does not look out, the belief (b, d), the standardised state (b, s), and what is read
-    off them."""
+    model is told of others or does not look out, the belief (b, d), the standardised state (b, s), what is held of
+    consequences (b, d), and what is read off them."""
 
     action: Tensor
     guesses: Tensor
     untold: Tensor | None
     belief: Tensor
     state: Tensor
+    held: Tensor
     raw: dict[str, Tensor]
 
 

@@ -20,6 +20,7 @@ from simworld.phases import (
     CanvasPhase,
     CloseUpsPhase,
     CodecPhase,
+    ConsequencesPhase,
     DynamicsPhase,
     ForecastPhase,
     LookoutPhase,
@@ -44,8 +45,8 @@ def train_believing(
     run: Run,
     interventions: tuple[FrameCache, ...] = (),
 ) -> dict[str, float]:
-    """Lookout, tracks, close-ups, belief, reckoning, forecast, touch, then what draws its frames (for `latent` a codec
-    first and all latents between), then trust; returns processor seconds by phase."""
+    """Lookout, tracks, close-ups, belief, reckoning, forecast, touch, consequences, then what draws its frames (for
+    `latent` a codec first and all latents between), then trust; returns processor seconds by phase."""
     cache, aside = cache.parted(config.aside, FEW)
     parted = [other.parted(config.aside, FEW) for other in interventions]
     drawn, drawn_aside = (tuple(parts[i] for parts in parted) for i in (0, 1))
@@ -121,14 +122,21 @@ def _go_on(
             model, unseen, config.forecast, config.forecast_optim, config.seed, run, windows=reckoning
         )
         cpu_s["forecast"] = fit(forecast, run)
+    num, met = config.touch_windows, torch.tensor(unseen.actors[::7])
+    touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, num, others=drawn)
     if model.touch is not None and config.touch.steps:
-        met = torch.tensor(unseen.actors[::7])
         for mind in model.touch.minds:
             mind.tokens.measure(met)
-        num = config.touch_windows
-        touch = TouchPhase(model, unseen, config.touch, config.touch_optim, config.seed, run, num, others=drawn)
         cpu_s["touch"] = fit(touch, run)
         touch.finish()
+    if model.consequences is not None and config.consequences.steps:
+        if model.consequences.guesses is not None:
+            model.consequences.guesses.measure(met)
+        consequences = ConsequencesPhase(
+            model, unseen, config.consequences, config.consequences_optim, config.seed, run, windows=touch
+        )
+        cpu_s["consequences"] = fit(consequences, run)
+        consequences.finish()
     return cpu_s
 
 
@@ -139,7 +147,11 @@ def _parted_for_touch(
     other."""
     after = isinstance(model, CanvasWorldModel) and any(
         part is not None and phase.steps
-        for part, phase in ((model.reckoning, config.reckoning), (model.touch, config.touch))
+        for part, phase in (
+            (model.reckoning, config.reckoning),
+            (model.touch, config.touch),
+            (model.consequences, config.consequences),
+        )
     )
     if not after or not config.belief.steps:
         return cache, cache

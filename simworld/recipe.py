@@ -36,7 +36,7 @@ READ_BY = {
     | {"tracks", "tracks_optim", "closeups", "closeups_optim"}
     | {"odometry", "odometry_optim"}
     | {"reckoning", "reckoning_optim", "reckoning_windows", "forecast", "forecast_optim"}
-    | {"touch", "touch_optim", "touch_windows", "touch_aside"},
+    | {"touch", "touch_optim", "touch_windows", "touch_aside", "consequences", "consequences_optim"},
     "latent": BELIEVING | {"latent", "codec", "codec_optim", "codec_share", "dynamics", "dynamics_optim"},
     "unet": {"unet", "reference", "reference_optim"},
 }
@@ -50,19 +50,20 @@ class TrainConfig:
     heads, before it `lookout_share` to the lookout of a canvas that has one (`canvas.lookout.most` above 0), and
     `codec_share` to the codec that model=latent has. What looks in turn say of places and velocities is learned after
     the lookout, then what close-ups do, and after the belief how the state and the others go on, from
-    `reckoning_windows` windows, and what guesses of others say of events: each but those two from `touch_windows`
-    windows, all of the share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what
-    they hold of episodes that they know by heart is too good. What expects the error learns last, from `trust_windows`
-    windows of episodes that no other saw, and hazards are calibrated there: the share `aside` of a large store's.
-    `interventions` is the path of another store, in which actions were drawn regardless of what is around; half of the
-    windows of reckoning, forecast and touch, and of those that hazards are calibrated on, are of it, or else actions
-    are taken for signs of what whoever chose them knew.
+    `reckoning_windows` windows, and what guesses of others say of events, and what comes of actions where
+    `canvas.consequences` asks for that: each but the first two of these from `touch_windows` windows, all of the
+    share `touch_aside` of a large store's episodes, which lookout and belief never saw, as what they hold of episodes
+    that they know by heart is too good. What expects the error learns last, from `trust_windows` windows of episodes
+    that no other saw, and hazards are calibrated there: the share `aside` of a large store's.
+    `interventions` is the path of another store, in which actions were drawn regardless of what is around; half of
+    the windows of reckoning, forecast, touch and consequences, and of those that hazards are calibrated on, are of
+    it, or else actions are taken for signs of what whoever chose them knew.
     `init` is a checkpoint to go on from, whose codec is kept, and `lookout_init` one whose lookout is taken over with
-    all that goes on from what it spots. Of a store's `cameras` the model has these, or all. A phase of no steps is left
-    out.
+    all that goes on from what it spots. Of a store's `cameras` the model has these, or all. A phase of no steps is
+    left out.
     The reference keeps the published AdamW, at a larger rate and in smaller batches than published, as far as a CPU
-    affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute` keeps
-    no activations inside a block and computes them again.
+    affords. `sharding` fsdp splits weights, gradients and optimiser state over the ranks of torchrun; `recompute`
+    keeps no activations inside a block and computes them again.
     """
 
     model: Literal["canvas", "latent", "unet"] = "canvas"
@@ -107,6 +108,10 @@ class TrainConfig:
         default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=0.5, weight_decay=0.02)
     )
     touch_windows: int = 20000
+    consequences: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=1000, batch=64))
+    consequences_optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(kind="adamw", lr=2e-3, cooldown=1.0, ema=0.995, weight_decay=0.02)
+    )
     touch_aside: float = 0.15
     dynamics: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=4000, batch=8))
     dynamics_optim: OptimConfig = field(default_factory=OptimConfig)

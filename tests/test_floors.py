@@ -13,7 +13,7 @@ FLOORS = {
     0: "shapes config memory progress sharding",
     1: "episode scenario policy nets optim",
     2: "data model readers",
-    3: "world_model believing canvas_state canvas_world_model latent_world_model reference_world_model",
+    3: "world_model believing canvas_state canvas_beliefs canvas_world_model latent_world_model reference_world_model",
     # An imagined env loads its own checkpoint, so checkpoints lie below training and not beside it.
     4: "imagine beginnings fused chance start_films rollout metrics checkpoint rolls futures closed_loop calibrate",
     5: "fit phases inherit recipe curriculum train report evaluate real_side starts clone collect bench replay",

@@ -34,6 +34,7 @@ def window(actors: list[list[list[float]]], left: int = 10) -> Rolled:
         state=torch.tensor([10.0, 0.0]).expand(1, STEPS, 2),
     )
     return Rolled(
+        belief=torch.zeros(1, 0),
         spotted=torch.tensor([[car(13.0, 17.0), NOBODY]]),
         guesses=none,
         state=none,
@@ -43,6 +44,7 @@ def window(actors: list[list[list[float]]], left: int = 10) -> Rolled:
         met=torch.tensor([[car(12.0, 20.0), car(40.0, 20.0)]]),
         actors=every,
         targets=targets,
+        weight=torch.ones(1),
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from simworld.canvas_world_model import NUM_SHOWN, CanvasWorldModel
+from simworld.canvas_beliefs import NUM_SHOWN
+from simworld.canvas_world_model import CanvasWorldModel
 from simworld.checkpoint import load_world_model
 from simworld.data.cache import FrameCache
 from simworld.fit import Interrupted
@@ -27,7 +28,7 @@ from .tiny_world import CANVAS, film_batch, lively_canvas, write_store
 
 SPEC = driven_spec()
 LOOKOUT = LookoutConfig(ago=(1, 0), width=4, most=3)
-LOOKING = dataclasses.replace(CANVAS, lookout=LOOKOUT, minds=2, odometry=4)
+LOOKING = dataclasses.replace(CANVAS, lookout=LOOKOUT, minds=2, odometry=4, consequences=True)
 SHORT = PhaseConfig(steps=3, batch=4, window=4)
 LEARNING = dataclasses.replace(
     PAINTING,
@@ -39,6 +40,7 @@ LEARNING = dataclasses.replace(
     reckoning=SHORT,
     forecast=SHORT,
     touch=SHORT,
+    consequences=SHORT,
 )
 CAR = [0.0, 9.0, 0.5, 0.0, 11.0, 0.0, 4.5, 1.8, 1500.0]
 
@@ -52,6 +54,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> CanvasWorldModel:
     made.heads.state_std.fill_(1e-3)
     monkeypatch.setattr(made.lookout, "spot", lambda frames, ego: seen(len(ego)))
     return made
+
+
+def film_actors(num: int) -> Tensor:
+    return torch.tensor([[CAR, [torch.nan] * 9]]).expand(num, -1, -1)
 
 
 def seen(num: int) -> Tensor:
@@ -132,6 +138,24 @@ def test_what_went_by_tells_how_fast_the_ego_goes(world: CanvasWorldModel) -> No
     assert torch.equal(known[1], world.estimate(known[0])), "so few frames tell of no motion"
 
 
+def test_consequences_speak_instead_of_the_belief_and_change_no_picture(world: CanvasWorldModel) -> None:
+    assert world.consequences is not None and world.touch is not None
+    state, then = world.start(*film_batch(2, 4, SPEC), seed=SEEDS[:2]), actions_of(2, 1)[:, 0]
+    after, before = world.step(state, then)
+    world.consequences.learned.fill_(1.0)
+    now = world.step(state, then)[1]
+    assert all(torch.equal(now.frames[c], before.frames[c]) for c in SPEC.cameras)
+    assert torch.equal(now.outcomes.state, before.outcomes.state)
+    read = world.consequences.read(after.held)
+    torch.testing.assert_close(now.outcomes.hazard["collision"], read["collision"].sigmoid())
+    assert not torch.equal(now.outcomes.hazard["collision"], before.outcomes.hazard["collision"])
+    told = world.step(state, then, film_actors(2))[1]
+    world.consequences.learned.fill_(0.0)
+    assert torch.equal(told.outcomes.reward, world.step(state, then, film_actors(2))[1].outcomes.reward), (
+        "told, it is silent"
+    )
+
+
 def test_a_canvas_without_mounts_looks_out_for_nobody() -> None:
     spec = dataclasses.replace(SPEC, mounts={})
     blind = lively_canvas(LOOKING, spec)
@@ -148,7 +172,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         return (tmp_path / name / "model/model.safetensors").read_bytes()
 
     train(config, data=store, out=tmp_path / "whole", report=lambda line: None)
-    for steps in (2, 3, 3, 3, 3, 3, 3, 4, 3):
+    for steps in (2, 3, 3, 3, 3, 3, 3, 3, 4, 3):
         with pytest.raises(Interrupted):
             train(config, data=store, out=tmp_path / "parts", report=lambda line: None, stop_after=steps)
     train(config, data=store, out=tmp_path / "parts", report=lambda line: None)
@@ -159,6 +183,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     first, other = (mind.out.bias for mind in world.touch.minds)
     assert not torch.equal(first, other), "no mind is another's copy"
     assert world.reckoning is not None and float(world.reckoning.learned) == 1.0
+    assert world.consequences is not None and float(world.consequences.learned) == 1.0
 
 
 def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +199,7 @@ def test_touch_learns_from_episodes_that_the_belief_never_saw(tmp_path: Path, mo
     config = dataclasses.replace(LEARNING, aside=0.0, touch_aside=0.5)
     train(config, data=store, out=tmp_path / "both", report=lambda line: None)
     assert rows["belief"] == rows["lookout"] and rows["belief"] + rows["touch"] == rows["paint"]
-    assert rows["tracks"] == rows["reckoning"] == rows["forecast"] == rows["touch"]
+    assert rows["tracks"] == rows["reckoning"] == rows["forecast"] == rows["touch"] == rows["consequences"]
 
     without = dataclasses.replace(config, belief=dataclasses.replace(SHORT, steps=0))
     train(without, data=store, out=tmp_path / "touch", report=lambda line: None)
@@ -186,9 +211,9 @@ def test_half_of_what_goes_on_is_learned_from_drawn_actions(tmp_path: Path, monk
     config = dataclasses.replace(LEARNING, reckoning_windows=6, touch_windows=6, interventions=str(drawn))
     seen: dict[str, list[Path]] = {}
 
-    def note(stage: Any, cache: FrameCache, rows: Any) -> Any:
+    def note(stage: Any, cache: FrameCache, rows: Any, weight: Any) -> Any:
         seen.setdefault(stage.name, []).extend([cache.path.parents[1]] * len(rows))
-        return rolled(stage, cache, rows)
+        return rolled(stage, cache, rows, weight)
 
     def calibrating(model: Any, caches: tuple[FrameCache, ...], **rest: Any) -> None:
         seen["hazards"] = [cache.path.parents[1] for cache in caches]

@@ -83,7 +83,8 @@ class WindowSampler:
         soon = np.zeros(len(fits), bool)
         for to_event in cache.steps_to_event.values():
             soon |= to_event < steps + AHEAD
-        self.event_starts: NDArray[np.int64] = np.flatnonzero(fits & soon)
+        self.soon = fits & soon
+        self.event_starts: NDArray[np.int64] = np.flatnonzero(self.soon)
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """Start rows (b,) of this rank's windows at a training step."""
@@ -98,6 +99,14 @@ class WindowSampler:
             events = self.event_starts[(where * len(self.event_starts)).astype(np.int64)]
             rows = np.where(drawn, events, rows)
         return rows[self.rank * self.batch : (self.rank + 1) * self.batch]
+
+    def weights(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How many times more often windows like those at `rows` (n,) are on record than they are drawn (n,)."""
+        share, fraction = len(self.event_starts) / len(self.starts), self.event_fraction
+        if not share or share == 1:
+            return np.ones(len(rows))
+        often = share / (fraction + (1 - fraction) * share)
+        return np.where(self.soon[rows], often, 1 / max(1 - fraction, 1e-9))
 
     def gather(self, rows: NDArray[np.int64]) -> Batch:
         """Read the windows that start at `rows` (b,)."""

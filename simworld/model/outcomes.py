@@ -215,6 +215,13 @@ class OutcomeHeads(nn.Module):
         """One mean loss per head, over all steps: those without a target, or beyond the record, count as zero, so
         that the mean over ranks of a shared batch is the mean over the batch. `raw` spares reading features again."""
         raw = self.raw(features) if raw is None else raw
+        losses = self.end_losses(raw, targets)
+        if self.sizes["state"]:
+            losses["state"] = (self.state_loss(raw["state"], targets.state) * (targets.steps_left >= 0)).mean()
+        return losses | self.outcome_losses({s.name: raw[s.name] for s in self.specs}, targets)
+
+    def end_losses(self, raw: dict[str, Tensor], targets: OutcomeTargets) -> dict[str, Tensor]:
+        """The same of the reward and of the episode's end."""
         recorded = targets.steps_left >= 0
         reward = F.smooth_l1_loss(
             raw["reward"][..., 0], (targets.reward - self.reward_mean) / self.reward_std, reduction="none"
@@ -222,10 +229,7 @@ class OutcomeHeads(nn.Module):
         ends = F.binary_cross_entropy_with_logits(
             raw["terminated"][..., 0], targets.terminated.float(), reduction="none"
         )
-        losses = {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
-        if self.sizes["state"]:
-            losses["state"] = (self.state_loss(raw["state"], targets.state) * recorded).mean()
-        return losses | self.outcome_losses({s.name: raw[s.name] for s in self.specs}, targets)
+        return {"reward": (reward * recorded).mean(), "terminated": (ends * recorded).mean()}
 
     def outcome_losses(self, raw: dict[str, Tensor], targets: OutcomeTargets) -> dict[str, Tensor]:
         """The same of the outcomes that are told of only; an event may be told of over fewer steps than the horizon."""

@@ -45,13 +45,15 @@ class Touch(Mind):
         shares = (learned / learned.sum().clamp(min=1)).unbind()
         return {name: sum(s * x[name] for s, x in zip(shares, every, strict=True)) for name in told}
 
-    def added(self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors) -> dict[str, Tensor]:
-        """What the heads read off a belief, with what guesses tell: these count for the `share` of their tokens of
-        events, for CATEGORIES of categories, and alone of scalars. Heads tell scalars without the `factors` that
-        categories give them."""
+    def added(
+        self, raw: dict[str, Tensor], told: dict[str, Tensor], factors: Factors, share: Tensor | float
+    ) -> dict[str, Tensor]:
+        """What the heads read off a belief, with what guesses tell: these count for the `share` of events, for
+        CATEGORIES of categories, and alone of scalars. Heads tell scalars without the `factors` that categories give
+        them."""
         both = dict(raw)
-        for kind, share in (("event", self.tokens.share), ("category", CATEGORIES)):
-            both |= {n: torch.lerp(raw[n], told[n], share * self.learned) for n in self.named(kind)}
+        for kind, counts in (("event", share), ("category", CATEGORIES)):
+            both |= {n: torch.lerp(raw[n], told[n], counts * self.learned) for n in self.named(kind)}
         before, now = ({n: x[n].softmax(dim=-1) for n in self.named("category")} for x in (raw, both))
         for spec in (s for s in self.specs if s.kind == "scalar"):
             own = raw[spec.name] * factors(spec, before)

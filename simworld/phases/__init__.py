@@ -7,6 +7,7 @@ from simworld.phases.canvas import CanvasPhase
 from simworld.phases.closeups import CloseUpsPhase
 from simworld.phases.codec import CodecPhase
 from simworld.phases.common import PhaseConfig, stream
+from simworld.phases.consequences import ConsequencesPhase
 from simworld.phases.dynamics import DynamicsPhase
 from simworld.phases.encode import encode_all
 from simworld.phases.forecast import ForecastPhase
@@ -23,6 +24,7 @@ __all__ = [
     "CanvasPhase",
     "CloseUpsPhase",
     "CodecPhase",
+    "ConsequencesPhase",
     "DynamicsPhase",
     "ForecastPhase",
     "LookoutPhase",

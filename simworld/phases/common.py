@@ -88,9 +88,13 @@ def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int
 
 def drawn_once(cache: FrameCache, config: PhaseConfig, num: int, seed: int) -> list[NDArray[np.int64]]:
     """The rows of `num` windows, the same on every rank, in parts that are worked on at once."""
-    sampler = WindowSampler(cache, steps=1, batch=num, seed=seed, event_fraction=config.event_fraction)
-    rows = sampler.rows(0)
+    rows = sampler_once(cache, config, num, seed).rows(0)
     return [rows[i : i + CHUNK] for i in range(0, num, CHUNK)]
+
+
+def sampler_once(cache: FrameCache, config: PhaseConfig, num: int, seed: int) -> WindowSampler:
+    """What draws the windows of `drawn_once`."""
+    return WindowSampler(cache, steps=1, batch=num, seed=seed, event_fraction=config.event_fraction)
 
 
 def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -> NoiseStream:
@@ -100,7 +104,13 @@ def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -
     return NoiseStream(place, torch.full_like(place, step))
 
 
-def picked(num: int, total: int, seed: int, step: int, run: Run) -> Tensor:
-    """This rank's share of `total` of the numbers below `num`, drawn with repeats: a function of (seed, step)."""
-    picks = np.random.default_rng([seed, step]).integers(0, num, total)
+def picked(num: int, total: int, seed: int, step: int, run: Run, weight: Tensor | None = None) -> Tensor:
+    """This rank's share of `total` of the numbers below `num`, drawn with repeats, each as likely as its `weight`
+    (num,) says, or all alike: a function of (seed, step)."""
+    rng = np.random.default_rng([seed, step])
+    if weight is None:
+        picks = rng.integers(0, num, total)
+    else:
+        sums = weight.double().cumsum(0).cpu().numpy()
+        picks = np.searchsorted(sums, rng.random(total) * sums[-1], side="right")
     return torch.from_numpy(picks[run.rank :: run.world]).to(run.device)

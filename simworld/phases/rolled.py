@@ -16,7 +16,7 @@ from simworld.data.cache import FrameCache
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
-from simworld.phases.common import Stage, drawn_once, frames_at
+from simworld.phases.common import Stage, drawn_once, frames_at, sampler_once
 from simworld.progress import telling
 
 CONTEXT = 8  # real steps before each
@@ -24,11 +24,13 @@ CONTEXT = 8  # real steps before each
 
 @dataclass(frozen=True)
 class Rolled:
-    """n windows of t steps: who is spotted (n, g, 9) before the first, who is guessed to be there (n, t, g, 9) after
-    each, the standardised state (n, t, s) before each, what the belief tells of it after each (n, t, s) and the encoded
-    actions (n, t, a); and what was recorded: the state (n, s), in its own units, and who was met (n, m, 9) before the
-    first, the actors (n, t, m, 9) after each, and what came of it (n, t)."""
+    """n windows of t steps: the belief (n, d) and who is spotted (n, g, 9) before the first, who is guessed to be there
+    (n, t, g, 9) after each, the standardised state (n, t, s) before each, what the belief tells of it after each
+    (n, t, s) and the encoded actions (n, t, a); and what was recorded: the state (n, s), in its own units, and who was
+    met (n, m, 9) before the first, the actors (n, t, m, 9) after each, and what came of it (n, t); and how many times
+    more often such windows are on record than here (n,)."""
 
+    belief: Tensor
     spotted: Tensor
     guesses: Tensor
     state: Tensor
@@ -38,6 +40,7 @@ class Rolled:
     met: Tensor
     actors: Tensor
     targets: OutcomeTargets
+    weight: Tensor
 
     def part(self, rows: Tensor) -> Rolled:
         """The windows `rows`."""
@@ -63,13 +66,20 @@ class Rolled:
 def rolled_once(stage: Stage[CanvasWorldModel], num: int, seed: int) -> Rolled:
     """`num` windows of a stage, as many of each of its caches, the same on every rank."""
     each = num // len(stage.caches)
-    parts = [(cache, rows) for cache in stage.caches for rows in drawn_once(cache, stage.config, each, seed)]
+    samplers = [(cache, sampler_once(cache, stage.config, each, seed)) for cache in stage.caches]
+    parts = [
+        (cache, rows, sampler.weights(rows))
+        for cache, sampler in samplers
+        for rows in drawn_once(cache, stage.config, each, seed)
+    ]
     first, *rest = [_rolled(stage, *part) for part in telling(parts, "rolling windows on", stage.run.tell)]
     return first.joined(lambda *x: torch.cat(x), *rest)
 
 
 @torch.no_grad()
-def _rolled(stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.int64]) -> Rolled:
+def _rolled(
+    stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.int64], weight: NDArray[np.float64]
+) -> Rolled:
     model, device = stage.model, stage.run.device
     at = frames_ago(cache, rows, range(CONTEXT, -1, -1))
     frames = frames_at(cache, at, device)
@@ -78,7 +88,8 @@ def _rolled(stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.
     actions = encode_actions(future.actions(cache).to(device), model.spec.action)
     with stage.run.autocasting():
         belief, state = (x.float() for x in model.begun(frames, past))
-        spotted = guesses = model.spotted(frames, state).float()
+        seen, spotted = belief, model.spotted(frames, state).float()
+        guesses = spotted
         every, states, told = [], [], []
         for action in actions.unbind(1):
             guesses = model.gone_on(guesses, state)
@@ -89,6 +100,7 @@ def _rolled(stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.
             state = model.reckoned(state, action, told[-1])
     began, met = (torch.from_numpy(x[rows]).to(device) for x in (cache.state, cache.actors))
     return Rolled(
+        belief=seen,
         spotted=spotted,
         guesses=torch.stack(every, dim=1),
         state=torch.stack(states, dim=1),
@@ -98,4 +110,5 @@ def _rolled(stage: Stage[CanvasWorldModel], cache: FrameCache, rows: NDArray[np.
         met=met,
         actors=future.actors(cache).to(device),
         targets=future.targets(cache).map(lambda x: x.to(device)),
+        weight=torch.from_numpy(weight).to(device),
     )

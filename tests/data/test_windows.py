@@ -155,3 +155,16 @@ def test_data_without_events_is_drawn_uniformly(
     store.append(replace(make_episode(0, 30), outcomes={}))
     sampler = WindowSampler(store.cache(), steps=4, batch=16, seed=0, event_fraction=0.5)
     assert len(sampler.event_starts) == 0 and sampler.gather(sampler.rows(0)).steps_to_event == {}
+
+
+def test_windows_drawn_for_an_event_weigh_as_often_as_they_are_on_record(store: EpisodeStore) -> None:
+    cache = store.cache()
+    sampler = WindowSampler(cache, steps=1, batch=4000, seed=0, event_fraction=0.5)
+    rows = sampler.rows(0)
+    weights = sampler.weights(rows)
+    soon = np.isin(rows, sampler.event_starts)
+    on_record = len(sampler.event_starts) / len(sampler.starts)
+    assert 0 < on_record < 1 and soon.mean() > on_record
+    assert np.average(soon, weights=weights) == pytest.approx(on_record, abs=0.02)
+    assert weights.mean() == pytest.approx(1.0, abs=0.03)
+    assert (WindowSampler(cache, steps=1, batch=4, seed=0).weights(rows) == 1).all()
