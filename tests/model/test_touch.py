@@ -53,10 +53,10 @@ def test_it_counts_once_it_has_learned() -> None:
     torch.nn.init.normal_(factors.logs["delta_v/partner"])
     raw = {name: torch.full((1, n), 2.0) for name, n in SIZES.items()} | {"state": torch.zeros(1, 2)}
     found = told(touch, torch.tensor([[NEAR, FAR]]))
-    before = touch.added(raw, found, factors)
+    before = touch.added(raw, found, factors, touch.tokens.share)
     torch.testing.assert_close(before, raw)
     touch.learned.fill_(1.0)
-    both = touch.added(raw, found, factors)
+    both = touch.added(raw, found, factors, touch.tokens.share)
     torch.testing.assert_close(both["collision"], raw["collision"].lerp(found["collision"], touch.tokens.share))
     torch.testing.assert_close(both["partner"], raw["partner"].lerp(found["partner"], CATEGORIES))
     new = factors(DELTA_V, {"partner": both["partner"].softmax(-1)})
