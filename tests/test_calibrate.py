@@ -9,7 +9,7 @@ import torch
 from simworld.calibrate import CalibrationConfig, _fit, calibrate_events
 from simworld.data.cache import NEVER
 from simworld.data.store import EpisodeStore
-from simworld.model.outcomes import HeadsConfig, OutcomeHeads
+from simworld.model.outcomes import HeadsConfig, OutcomeHeads, by_name
 from simworld.rolls import Opening
 
 from . import tiny_world
@@ -60,7 +60,7 @@ def test_a_model_that_never_sees_it_coming_learns_how_often_it_comes(tmp_path):
     cache = EpisodeStore(tiny_world.write_store(tmp_path / "store")).cache()
     model = tiny_world.lively_model()
     heads = model.heads
-    bias = heads._split(heads.out.bias.detach())
+    bias = by_name(heads.out.bias.detach(), heads.sizes)
     for name in ("terminated", "collision"):
         bias[name].fill_(-6.0)
     calibrate_events(model, [cache], seed=0, config=SMALL)

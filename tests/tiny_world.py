@@ -19,7 +19,7 @@ from simworld.model.belief import BeliefConfig
 from simworld.model.canvas import CanvasConfig
 from simworld.model.codec import CodecConfig
 from simworld.model.dynamics import DynamicsConfig
-from simworld.model.outcomes import HeadsConfig
+from simworld.model.outcomes import HeadsConfig, by_name
 from simworld.nets.painter import PainterConfig
 from simworld.nets.transformer import TransformerConfig
 from simworld.optim import OptimConfig
@@ -128,7 +128,7 @@ def lively_model(config: LatentConfig = PIXELS, spec: EpisodeSpec = SPEC, seed: 
             torch.nn.init.normal_(block.condition.weight)  # so that an action shows
             if block.age_bias is not None:
                 torch.nn.init.normal_(block.age_bias.table)
-        raw = model.heads._split(model.heads.out.bias.detach())
+        raw = by_name(model.heads.out.bias.detach(), model.heads.sizes)
         for name in ("terminated", "collision", "offroad"):
             raw[name].fill_(-30.0)
     return model.eval().requires_grad_(False)
@@ -137,7 +137,7 @@ def lively_model(config: LatentConfig = PIXELS, spec: EpisodeSpec = SPEC, seed: 
 def quiet_model(**biases: float) -> Any:
     """A lively model in which no event happens and no episode ends, but for the `biases` of its heads."""
     model = lively_model()
-    raw = model.heads._split(model.heads.out.bias.detach())
+    raw = by_name(model.heads.out.bias.detach(), model.heads.sizes)
     model.heads.out.weight.zero_()
     for name in ("collision", "offroad", "terminated"):
         raw[name].fill_(biases.get(name, -30.0))
@@ -154,7 +154,7 @@ def lively_canvas(config: CanvasWorldConfig = CANVAS, spec: EpisodeSpec = SPEC, 
         torch.nn.init.normal_(model.canvas.told.weight.detach(), std=0.5)
         for block in model.canvas.painter.blocks:
             torch.nn.init.normal_(block.second.weight.detach(), std=0.2)  # so that an action shows
-        raw = model.heads._split(model.heads.out.bias.detach())
+        raw = by_name(model.heads.out.bias.detach(), model.heads.sizes)
         for name in ("terminated", "collision", "offroad"):
             raw[name].fill_(-30.0)
     return model.eval().requires_grad_(False)

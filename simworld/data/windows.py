@@ -103,7 +103,7 @@ class WindowSampler:
     def weights(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """How many times more often windows like those at `rows` (n,) are on record than they are drawn (n,)."""
         share, fraction = len(self.event_starts) / len(self.starts), self.event_fraction
-        if not share or share == 1:
+        if not share:
             return np.ones(len(rows))
         often = share / (fraction + (1 - fraction) * share)
         return np.where(self.soon[rows], often, 1 / max(1 - fraction, 1e-9))

@@ -67,6 +67,14 @@ def present(actors: Tensor) -> Tensor:
     return torch.isfinite(actors).all(dim=-1)
 
 
+def mean_and_most(each: Tensor, there: Tensor) -> Tensor:
+    """The mean and the largest (..., 2 w) of what each of n actors says (..., n, w), 0 where nobody is `there`
+    (..., n, 1)."""
+    mean = (each * there).sum(-2) / there.sum(-2).clamp(min=1)
+    most = torch.where(there.any(-2), each.masked_fill(~there, float("-inf")).amax(-2), 0.0)
+    return torch.cat([mean, most], dim=-1)
+
+
 def meant(spotted: Tensor, actors: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the recorded actors (b, n, 9) the spotted ones (b, m, 9) are, (b, m, 9) without NaN, and of whom that is
     known (b, m)."""

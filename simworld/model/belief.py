@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simworld.model.actors import ActorTokens, present
+from simworld.model.actors import ActorTokens, mean_and_most, present
 from simworld.model.guesses import GuessTokens
 from simworld.model.precision import exactly
 from simworld.nets.convnet import ConvNet, ConvNetConfig
@@ -144,6 +144,4 @@ class Belief(nn.Module):
         if not of_both:
             return torch.cat([told, told.new_zeros(*told.shape[:-1], 2 * self.config.told_width)], dim=-1)
         each, there = (torch.cat(x, dim=-2) for x in zip(*of_both, strict=True))
-        mean = (each * there).sum(-2) / there.sum(-2).clamp(min=1)
-        most = torch.where(there.any(-2), each.masked_fill(~there, float("-inf")).amax(-2), 0.0)
-        return torch.cat([told, mean, most], dim=-1)
+        return torch.cat([told, mean_and_most(each, there)], dim=-1)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simworld.model.actors import present
+from simworld.model.actors import mean_and_most, present
 from simworld.model.mind import NearTokens
+from simworld.model.outcomes import expect_rarely, read_by
 from simworld.model.precision import exactly
 
 WIDTH, GUESS_WIDTH = 64, 96  # in which the action and the state are told, and each guess
-RARE = -5.0  # the logit of a hazard before anything is learned
 SHARE = 0.25  # of what is told of events that touch tells beside it; the rest is the cell's word
 
 
@@ -47,11 +47,7 @@ class Consequences(nn.Module):
         self.hidden = nn.Linear(size, size)
         self.out = nn.Linear(size, sum(sizes.values()))
         self.register_buffer("learned", torch.zeros(()))
-        with torch.no_grad():
-            self.out.weight.mul_(0.1)
-            for name, bias in zip(sizes, self.out.bias.split(list(sizes.values())), strict=True):
-                if name in rare:
-                    bias.fill_(RARE)
+        expect_rarely(self.out, sizes, rare)
 
     def forward(self, held: Tensor, action: Tensor, state: Tensor, guesses: Tensor, ego: Tensor) -> Tensor:
         """What is held (b, size) a step of encoded action (b, a) later, given the standardised state (b, s) before the
@@ -70,9 +66,7 @@ class Consequences(nn.Module):
 
     def read(self, held: Tensor) -> dict[str, Tensor]:
         """{name: (..., n)} in float32 of what is held (..., size)."""
-        known = F.rms_norm(held, held.shape[-1:])
-        out = self.out(F.gelu(self.hidden(known), approximate="tanh")).float()
-        return dict(zip(self.sizes, out.split(list(self.sizes.values()), dim=-1), strict=True))
+        return read_by(self.hidden, self.out, self.sizes, held)
 
     def instead(self, raw: dict[str, Tensor], held: Tensor) -> dict[str, Tensor]:
         """What heads read off a belief, and in place of it what is read off what is held, once that has learned."""
@@ -83,6 +77,5 @@ class Consequences(nn.Module):
         told = [F.silu(self.action(action.float())), F.silu(self.state(state.float()))]
         if self.guesses is not None:
             each, there = F.silu(self.guesses.candidates(guesses, ego)[0]), present(guesses)[..., None]
-            told.append((each * there).sum(-2) / there.sum(-2).clamp(min=1))
-            told.append(torch.where(there.any(-2), each.masked_fill(~there, float("-inf")).amax(-2), 0.0))
+            told.append(mean_and_most(each, there))
         return torch.cat(told, dim=-1)

@@ -132,24 +132,16 @@ class OutcomeHeads(nn.Module):
         if names:
             self.register_buffer("state_mean", torch.zeros(len(names)))
             self.register_buffer("state_std", torch.ones(len(names)))
-        with torch.no_grad():  # events are rare: start near a hazard of 0.7 % a step
-            self.out.weight.mul_(0.1)
-            raw = self._split(self.out.bias)
-            for name in ["terminated", *(s.name for s in specs if s.kind == "event")]:
-                raw[name].fill_(-5.0)
+        expect_rarely(self.out, self.sizes, ["terminated", *(s.name for s in specs if s.kind == "event")])
 
     def _size(self, spec: OutcomeSpec) -> int:
         if spec.kind == "event":
             return self.config.horizon
         return len(QUANTILES) if spec.kind == "scalar" else len(spec.categories)
 
-    def _split(self, out: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.sizes, out.split(list(self.sizes.values()), dim=-1), strict=True))
-
     def raw(self, features: Tensor) -> dict[str, Tensor]:
         """Logits and standardised values, {name: (..., size)} in float32, of features (..., d) or of all."""
-        known = _normed(features[..., : self.num_known].to(self.hidden.weight.dtype))
-        return self._split(self.out(F.gelu(self.hidden(known), approximate="tanh")).float())
+        return read_by(self.hidden, self.out, self.sizes, features[..., : self.num_known])
 
     def expected_error(self, features: Tensor) -> Tensor:
         """Logarithm (...) of the error to expect of the frame, of all features (..., d + noted + marks)."""
@@ -289,6 +281,26 @@ class OutcomeHeads(nn.Module):
         target = torch.where(known, value, 0.0).long()
         each = F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
         return (each * known).mean()
+
+
+def read_by(hidden: nn.Linear, out: nn.Linear, sizes: dict[str, int], known: Tensor) -> dict[str, Tensor]:
+    """{name: (..., n)} in float32 that two layers make of what is known (..., d), n as `sizes` says."""
+    told = out(F.gelu(hidden(_normed(known.to(hidden.weight.dtype))), approximate="tanh")).float()
+    return by_name(told, sizes)
+
+
+@torch.no_grad()
+def expect_rarely(out: nn.Linear, sizes: dict[str, int], rare: list[str]) -> None:
+    """Let a layer begin with little to say, and near a hazard of 0.7 % a step for those named `rare`."""
+    out.weight.mul_(0.1)
+    parts = by_name(out.bias, sizes)
+    for name in rare:
+        parts[name].fill_(-5.0)
+
+
+def by_name(told: Tensor, sizes: dict[str, int]) -> dict[str, Tensor]:
+    """{name: (..., n)} of numbers told in a row (..., sum of n), n as `sizes` says."""
+    return dict(zip(sizes, told.split(list(sizes.values()), dim=-1), strict=True))
 
 
 def quantile_error(told: Tensor, value: Tensor) -> Tensor:

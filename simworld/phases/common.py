@@ -88,13 +88,17 @@ def shared_sampler(cache: FrameCache, config: PhaseConfig, steps: int, seed: int
 
 def drawn_once(cache: FrameCache, config: PhaseConfig, num: int, seed: int) -> list[NDArray[np.int64]]:
     """The rows of `num` windows, the same on every rank, in parts that are worked on at once."""
-    rows = sampler_once(cache, config, num, seed).rows(0)
-    return [rows[i : i + CHUNK] for i in range(0, num, CHUNK)]
+    return in_parts(sampler_once(cache, config, num, seed).rows(0))
 
 
 def sampler_once(cache: FrameCache, config: PhaseConfig, num: int, seed: int) -> WindowSampler:
     """What draws the windows of `drawn_once`."""
     return WindowSampler(cache, steps=1, batch=num, seed=seed, event_fraction=config.event_fraction)
+
+
+def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows (n,) in parts that are worked on at once."""
+    return [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
 
 
 def stream(seed: int, step: int, sampler: WindowSampler, device: torch.device) -> NoiseStream:

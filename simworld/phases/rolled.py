@@ -16,7 +16,7 @@ from simworld.data.cache import FrameCache
 from simworld.futures import Futures, frames_ago
 from simworld.model.actions import encode_actions
 from simworld.model.outcomes import OutcomeTargets
-from simworld.phases.common import Stage, drawn_once, frames_at, sampler_once
+from simworld.phases.common import Stage, frames_at, in_parts, sampler_once
 from simworld.progress import telling
 
 CONTEXT = 8  # real steps before each
@@ -67,11 +67,7 @@ def rolled_once(stage: Stage[CanvasWorldModel], num: int, seed: int) -> Rolled:
     """`num` windows of a stage, as many of each of its caches, the same on every rank."""
     each = num // len(stage.caches)
     samplers = [(cache, sampler_once(cache, stage.config, each, seed)) for cache in stage.caches]
-    parts = [
-        (cache, rows, sampler.weights(rows))
-        for cache, sampler in samplers
-        for rows in drawn_once(cache, stage.config, each, seed)
-    ]
+    parts = [(cache, rows, sampler.weights(rows)) for cache, sampler in samplers for rows in in_parts(sampler.rows(0))]
     first, *rest = [_rolled(stage, *part) for part in telling(parts, "rolling windows on", stage.run.tell)]
     return first.joined(lambda *x: torch.cat(x), *rest)
 
@@ -88,8 +84,8 @@ def _rolled(
     actions = encode_actions(future.actions(cache).to(device), model.spec.action)
     with stage.run.autocasting():
         belief, state = (x.float() for x in model.begun(frames, past))
-        seen, spotted = belief, model.spotted(frames, state).float()
-        guesses = spotted
+        seen = belief
+        spotted = guesses = model.spotted(frames, state).float()
         every, states, told = [], [], []
         for action in actions.unbind(1):
             guesses = model.gone_on(guesses, state)
